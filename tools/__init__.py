@@ -1,0 +1,1 @@
+"""Tools that build and check the repository itself. No lesson and no model imports them."""

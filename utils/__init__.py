@@ -1,0 +1,1 @@
+"""Small helpers that the lessons teach and use. Importable from any folder after `make`."""
