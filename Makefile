@@ -9,7 +9,7 @@ ARGS   ?=
 PY     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test data notebooks check lock clean
+.PHONY: help setup lab test data notebooks tables check lock clean
 
 help: ## list these targets
 	@echo "TensorFlow-Tutorial: make TARGET"
@@ -29,6 +29,9 @@ test: data ## run all tests (ARGS="-k mnist" to select)
 
 notebooks: data ## build and execute the notebooks from the lesson scripts (T=T_02 for one)
 	@$(PY) -m tools.notebooks $(T)
+	@$(PY) -m benchmarks.tables
+
+tables: setup ## write the tables of the READMEs from benchmarks/results
 	@$(PY) -m benchmarks.tables
 
 check: setup ## check style, notebooks and tables against their sources, in seconds

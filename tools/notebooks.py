@@ -38,6 +38,24 @@ NOTEBOOKS = REPO / "example-notebook"
 RESULTS = REPO / "benchmarks" / "results"
 # Notebooks that come from a model's script rather than from a lesson: script -> notebook beside it.
 MODEL_NOTEBOOKS: dict[Path, Path] = {}
+# The twelve lessons of the course: a lesson may link to one that is still to be written, but to no other name.
+PLANNED = {
+    f"{stem}.ipynb"
+    for stem in (
+        "T_01_basic_usage",
+        "T_02_feedforward_mnist",
+        "T_03_variable_naming",
+        "T_04_cnn_mnist",
+        "T_05_rnn_mnist",
+        "T_06_tensorboard",
+        "T_07_save_and_restore",
+        "T_08_transfer_learning",
+        "T_09_tfrecord_sequences",
+        "T_10_dataset_numpy",
+        "T_11_dataset_images",
+        "T_12_layers_api",
+    )
+}
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},

@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_python()
     python = VENV / "bin" / "python"
-    key = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    key = hashlib.sha256(LOCK.read_bytes() + TENSORFLOW.encode()).hexdigest()
     installed = json.loads(STAMP.read_text()) if STAMP.exists() else {}
     # A finished set-up keeps its build under TF=auto: `nvidia-smi` need not be asked each time.
     if installed.get("key") == key and args.tf in ("auto", installed.get("build")) and python.exists():

@@ -58,15 +58,12 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise DataError(f"{name}: not an IDX file of unsigned bytes (it starts with {content[:4].hex(' ')})")
     ndim = content[3]
-    shape = (
-        tuple(int(size) for size in np.frombuffer(content, ">i4", count=ndim, offset=4))
-        if len(content) >= 4 + 4 * ndim
-        else ()
-    )
-    expected = 4 + 4 * ndim + int(np.prod(shape))
-    if len(shape) != ndim or len(content) != expected:
+    header = 4 + 4 * ndim
+    shape = np.frombuffer(content[4:header], ">i4") if len(content) >= header else np.array([0])
+    expected = header + int(np.prod(shape, dtype=np.int64))
+    if len(content) != expected:
         raise DataError(f"{name}: its header says {expected:,} bytes, the file has {len(content):,}")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def read_idx(name: str, folder: Path = FOLDER) -> np.ndarray:
