@@ -13,6 +13,8 @@ import platform
 import sys
 from pathlib import Path
 
+from utils.lesson import write_json
+
 REPO = Path(__file__).resolve().parent.parent
 
 
@@ -38,15 +40,24 @@ def command(port: int, ip: str, root: bool, display: bool) -> list[str]:
         f"--ServerApp.port={port}",
         f"--ServerApp.ip={ip}",
         "--LabApp.default_url=/lab/tree/example-notebook/T_01_basic_usage.ipynb",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
-        "--log-level=WARN",
+        "--log-level=ERROR",  # the address is printed all the same
     ]  # fmt: skip
     if root:
         arguments.append("--allow-root")
     if not display:
         arguments.append("--no-browser")
     return arguments
+
+
+def write_settings(environment: Path) -> None:
+    """Defaults of JupyterLab in this environment: no question about news, no look for updates (both need the network).
+
+    A reader's own settings, kept in their home folder, go before these.
+    """
+    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    path = environment / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    if not path.exists():
+        write_json(path, quiet)
 
 
 def port_number(text: str) -> int:
@@ -61,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=port_number, default=8888)
     parser.add_argument("--ip", default="127.0.0.1")
     args = parser.parse_args(argv)
+    write_settings(Path(sys.prefix))
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     print("Starting JupyterLab on example-notebook/; stop it with Ctrl-C.", flush=True)
     if not has_display():
