@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -195,8 +196,10 @@ def write_shards(
 
     quiet_start()  # TensorFlow is loaded here, before the threads that use it start
     results = in_order(work, tasks(), workers or os.cpu_count() or 1)
+    unit = UNITS[manifest.kind]
+    interval = 0.1 if sys.stderr.isatty() else 10  # seconds; a log file needs no moving bar
     with tqdm(
-        total=count, unit=" " + UNITS[manifest.kind], unit_scale=True, disable=not progress, desc="writing"
+        total=count, unit=f" {unit}", disable=not progress, desc="writing", mininterval=interval
     ) as bar:
         for number, group in groupby(results, key=lambda result: result[0]):
             name = f"data-{number:05d}-of-{len(parts):05d}.tfrecord"
