@@ -71,7 +71,9 @@ def write_arrays(
             columns = {name: as_array(array[rows]) for name, array in arrays.items()}
             examples = []
             for place in range(len(rows)):
-                feature = {name: features[name].encode(column[place]) for name, column in columns.items()}
+                # A row as a slice: column[place] of an array of texts would be no array any more.
+                row = {name: column[place : place + 1] for name, column in columns.items()}
+                feature = {name: features[name].encode(value) for name, value in row.items()}
                 example = tf.train.Example(features=tf.train.Features(feature=feature))
                 examples.append(example.SerializeToString(deterministic=True))
             return examples

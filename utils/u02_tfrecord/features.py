@@ -81,7 +81,9 @@ class Feature:
         return cls("string" if array.dtype == object else array.dtype.name, array.shape)
 
     def __str__(self) -> str:
-        return f"{self.dtype} {self.shape}"
+        if self.dtype == "image":
+            return "encoded picture"
+        return f"{self.dtype} {self.shape}" if self.shape else self.dtype
 
     @property
     def stored(self) -> str:
@@ -95,7 +97,7 @@ class Feature:
         return "raw"
 
     def encode(self, array: np.ndarray) -> tf.train.Feature:
-        """One value, an array of this type and shape, as a `tf.train.Feature`."""
+        """One value, an array of this type and shape or `(1,) + shape`, as a `tf.train.Feature`."""
         import tensorflow as tf
 
         if self.stored == "raw":

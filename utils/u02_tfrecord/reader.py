@@ -205,6 +205,8 @@ def bucketed_batches(
     Raises:
         DataSetError: there are several sequences and `by` does not say which.
     """
+    import tensorflow as tf
+
     spec = dataset.element_spec
     names = [
         name.removesuffix("_length") for name in spec if name.removesuffix("_length") in spec.keys() - {name}
@@ -216,7 +218,7 @@ def bucketed_batches(
             f"by must name the sequence whose length counts: {', '.join(names) or 'there is none'}"
         )
     return dataset.bucket_by_sequence_length(
-        lambda element: element[f"{by}_length"],
+        lambda element: tf.cast(element[f"{by}_length"], tf.int32),  # it compares with int32 boundaries
         bucket_boundaries=list(boundaries),
         bucket_batch_sizes=[batch_size] * (len(boundaries) + 1),
     )

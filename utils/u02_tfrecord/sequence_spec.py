@@ -79,7 +79,7 @@ class SequenceSpec:
             features[name] = feature.encode(fit(name, context[name], feature, steps=False))
         for name, feature in self.sequences.items():
             steps = fit(name, sequences[name], feature, steps=True)
-            # steps[i : i + 1] rather than steps[i], which for text would be plain bytes and no array
+            # A step as a slice: steps[place] of an array of texts would be no array any more.
             each = [feature.encode(steps[place : place + 1]) for place in range(len(steps))]
             lists[name] = tf.train.FeatureList(feature=each)
         return tf.train.SequenceExample(
