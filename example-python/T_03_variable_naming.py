@@ -11,7 +11,7 @@
 #
 # **Read before**: [T_01](T_01_basic_usage.ipynb); [T_02](T_02_feedforward_mnist.ipynb) for the network we train.
 #
-# **Time**: 25 seconds on a two-core CPU, from a measured run.
+# **Time**: 30 seconds on a two-core CPU, from a measured run.
 
 # %%
 import inspect
@@ -224,9 +224,7 @@ with tf.Graph().as_default():
 # shares nothing and tells nobody. Likewise, two layers that happen to use one name share weights by accident.
 #
 # ## The two-layer network, wrong and right
-# In 2018 one built a network twice: for training, perhaps with dropout, and for testing. The two copies must share
-# their weights. `network` receives the function that makes a variable; that is the only difference.
-
+# We train on MNIST and need two helpers: one counts right answers, one trains anything that can make a step.
 
 # %%
 mnist = load_mnist()
@@ -234,17 +232,8 @@ x_test = mnist.test.images.reshape(-1, 784).astype(np.float32)  # (10000, 784), 
 y_test = mnist.test.labels.astype(np.int64)  # (10000,)
 
 
-def network(x, variable_scope, get_variable):
-    """Two layers in the style of 2018: pixels (batch, 784), 0 to 255 -> logits (batch, 10)."""
-    with variable_scope("hidden"):
-        x = tf.nn.relu(x / 255 @ get_variable("w", initializer=START["hidden"]))
-    with variable_scope("output"):
-        return x @ get_variable("w", initializer=START["output"])
-
-
-accuracy_of = lambda logits, labels: tf.reduce_mean(
-    tf.cast(tf.equal(tf.argmax(logits, 1), labels), tf.float32)
-)
+def accuracy_of(logits, labels):
+    return tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), labels), tf.float32))
 
 
 def train(step, evaluate):
@@ -257,6 +246,20 @@ def train(step, evaluate):
         if (number + 1) % (STEPS // 10) == 0:
             curve.append(evaluate())
     return np.array(curve)
+
+
+# %% [markdown]
+# In 2018 one built a network twice: for training, perhaps with dropout, and for testing. The two copies must share
+# their weights. `network` receives the function that makes a variable; that is the only difference.
+
+
+# %%
+def network(x, variable_scope, get_variable):
+    """Two layers in the style of 2018: pixels (batch, 784), 0 to 255 -> logits (batch, 10)."""
+    with variable_scope("hidden"):
+        x = tf.nn.relu(x / 255 @ get_variable("w", initializer=START["hidden"]))  # (batch, hidden)
+    with variable_scope("output"):
+        return x @ get_variable("w", initializer=START["output"])
 
 
 def train_two_copies(get_variable, save_to=None):
@@ -283,6 +286,25 @@ right_names, right = train_two_copies(v1.get_variable, save_to=f"{folder.name}/t
 print(f"Variable:     test accuracy {wrong[-1]:.3f}", wrong_names)
 print(f"get_variable: test accuracy {right[-1]:.3f}", right_names)
 assert wrong[-1] == wrong[0] and len(wrong_names) == 2 * len(right_names)
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10, 2.4), layout="constrained")
+box = {"ha": "center", "va": "center", "bbox": {"boxstyle": "round", "facecolor": "white"}}
+titles = (
+    f"tf.Variable: test accuracy {wrong[-1]:.3f}",
+    f"tf.get_variable with reuse: test accuracy {right[-1]:.3f}",
+)
+for axis, title, names in zip(axes, titles, (wrong_names, right_names)):
+    rows = np.linspace(3, 0, len(names))
+    for name, row in zip(names, rows):
+        axis.text(2.2, row, name, **box)
+    for copy, y, used in [("training copy", 2.5, rows[:2]), ("test copy", 0.5, rows[-2:])]:
+        axis.text(0, y, copy, **box)
+        for row in used:
+            axis.annotate("", (1.8, row), (0.4, y), arrowprops={"arrowstyle": "-|>"})
+    axis.set(title=title, xlim=(-0.5, 2.8), ylim=(-0.4, 3.4))
+    axis.axis("off")
+save_figure(figure, "T_03_sharing.png")
 
 # %% [markdown]
 # The wrong network has four variables. Two were trained and the other two tested: their accuracy stays what it was
@@ -362,7 +384,9 @@ with tf.Graph().as_default() as graph:
     v1.train.GradientDescentOptimizer(0.1).minimize(loss, global_step=step)
     v1.train.Scaffold().finalize()  # MonitoredTrainingSession began with this
     for key, became in tf1.GRAPH_KEYS.items():
-        names = [getattr(item, "name", "?") for item in graph.get_collection(getattr(KEYS, key))]
+        names = [
+            getattr(item, "name", type(item).__name__) for item in graph.get_collection(getattr(KEYS, key))
+        ]
         print(f"{key:<29}{became:<41}{', '.join(names)}")
 assert set(tf1.GRAPH_KEYS) == {key for key in dir(KEYS) if key.isupper() and key[0] != "_"}
 
