@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from utils.lesson import quiet_start
 
-from .format import CorruptRecord, DataSetError, find_next_frame, read_data, walk_frames
+from .format import FRAMING, CorruptRecord, DataSetError, find_next_frame, read_data, walk_frames
 from .manifest import Manifest, Shard, load_manifest, sha256_of
 
 Source = str | Path | Iterable[str | Path]
@@ -109,17 +109,21 @@ def examine(path: Path) -> Report:
 
 
 def _count_with_tensorflow(path: Path) -> int | None:
-    """How many records TensorFlow reads from a file; None when it meets a damaged one."""
+    """How many records TensorFlow reads from a file; None when it meets a damaged one or does not reach the end."""
     quiet_start()
     import tensorflow as tf
 
+    zero = tf.constant(0, tf.int64)
+
+    def add(counted: tuple[tf.Tensor, tf.Tensor], data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return counted[0] + 1, counted[1] + FRAMING + tf.strings.length(data, out_type=tf.int64)
+
     try:
-        counted = tf.data.TFRecordDataset(str(path)).reduce(
-            tf.constant(0, tf.int64), lambda count, _: count + 1
-        )
+        records, size = tf.data.TFRecordDataset(str(path)).reduce((zero, zero), add)
     except tf.errors.DataLossError:
         return None
-    return int(counted)
+    # TensorFlow takes a header that is cut off for the end of the file. The records must fill the file.
+    return int(records) if int(size) == path.stat().st_size else None
 
 
 def examine_plainly(path: Path) -> Report:

@@ -8,7 +8,7 @@ Every reader gives one dictionary a record. Records are shuffled while they are 
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ def read_records(
         seed: makes both repeatable.
         verify: check every file before anything is read. With False, damage shows as TensorFlow's `DataLossError`,
             which does not name the file; do without for data sets that are too large to be read twice.
-        on_corrupt: "raise", or "skip" to leave damaged records out, with a warning that names them.
+        on_corrupt: "raise", or "skip" to leave damaged records out, and log a warning that names each.
 
     Raises:
         CorruptRecord: a record is damaged, a file is missing or is not the one that was written.
@@ -83,7 +83,7 @@ def _sound_runs(source: Source, verify: bool, on_corrupt: str) -> list[Run]:
     if damage and on_corrupt == "raise":
         raise damage[0]
     for error in damage:
-        warnings.warn(f"skipped: {error}", stacklevel=4)
+        logging.getLogger(__name__).warning("skipped: %s", error)
     runs = [run for report in reports for run in report.sound]
     if damage and not runs:
         raise damage[0]
