@@ -1,0 +1,254 @@
+"""The speed table of T_05: seconds for 500 training and 100 test batches of 100, 256 units.
+
+    python -m benchmarks.t05_speed
+
+writes `benchmarks/results/T_05_speed.json`. Every row trains the same networks (28 rows of 28, the last output or,
+for Bi-GRU, the mean of all, then ten scores) with Adam, float32 weights and no dropout. A figure is the median of
+several rounds of 10 training and 2 test batches, times 50; compare rows of one run, on a machine that does nothing
+else. The row of 2018 is what the original tutorial published, on a GPU that it does not name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from tools.machine import facts
+from utils.lesson import RESULTS, quiet_start, write_json
+
+quiet_start()
+import keras
+import tensorflow as tf
+
+from benchmarks.t05_fast_rnn import Stack
+from utils.mnist import load_mnist
+
+UNITS, BATCH = 256, 100
+TRAIN, TEST = 10, 2  # batches a round
+FULL = 500 // TRAIN  # the published table counts 500 and 100
+NETWORKS = [("LSTM", 1), ("LSTM", 2), ("GRU", 1), ("GRU", 2), ("Bi-GRU", 1), ("Bi-GRU", 2), ("CNN", 2)]
+PUBLISHED_2018 = [6.3, 13.2, 4.8, 10.2, 24.0, 46.7, 2.4]
+RESULT = RESULTS / "T_05_speed.json"
+
+# What a row of the result file holds, and the figure of `measure` it comes from.
+COLUMNS = {"seconds": "median", "fastest": "fastest", "slowest": "slowest", "set_up_seconds": "set_up"}
+
+v1 = tf.compat.v1
+Round = Callable[[list[tuple[np.ndarray, np.ndarray]]], float]
+
+
+def keras_model(kind: str, layers: int, unroll: bool = False) -> keras.Model:
+    """The network from Keras layers; "CNN" is the convolutional network of T_04."""
+    images = x = keras.Input((28, 28))
+    if kind == "CNN":
+        x = keras.layers.Reshape((28, 28, 1))(x)
+        for filters in (32, 64):
+            x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
+            x = keras.layers.MaxPooling2D(2, padding="same")(x)
+        x = keras.layers.Dense(1024, activation="relu")(keras.layers.Flatten()(x))
+        return keras.Model(images, keras.layers.Dense(10)(x))
+    for _ in range(layers):
+        make = keras.layers.LSTM if kind == "LSTM" else keras.layers.GRU
+        layer = make(UNITS, return_sequences=True, unroll=unroll)
+        x = keras.layers.Bidirectional(layer)(x) if kind == "Bi-GRU" else layer(x)
+    x = keras.layers.GlobalAveragePooling1D()(x) if kind == "Bi-GRU" else x[:, -1]
+    return keras.Model(images, keras.layers.Dense(10)(x))
+
+
+def modern_round(network: Callable, variables: list[tf.Variable]) -> Round:
+    """One round in a `tf.function` loop; `network` maps images to scores."""
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(variables)
+
+    @tf.function
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, network(x)))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        return loss
+
+    @tf.function
+    def test_step(x, y):
+        return tf.reduce_mean(tf.cast(tf.argmax(network(x), axis=1) == y, tf.float32))
+
+    def run(batches):
+        for number, (x, y) in enumerate(batches):
+            last = (train_step if number < TRAIN else test_step)(tf.constant(x), tf.constant(y))
+        return float(last)
+
+    return run
+
+
+class V1Cell:
+    """An LSTM or GRU cell for `v1.nn.dynamic_rnn`, made of the operations of a TF 1.x graph.
+
+    `output_size` is the number of units; `state_size` is that number, or twice it as a pair for an LSTM.
+    """
+
+    def __init__(self, kind: str, features: int, units: int):
+        self.lstm, self.output_size = kind == "LSTM", units
+        self.state_size = (units, units) if self.lstm else units
+        gates = 4 if self.lstm else 3
+        self.kernel = v1.get_variable("kernel", [features, gates * units])
+        self.recurrent = v1.get_variable("recurrent", [units, gates * units])
+        self.bias = v1.get_variable("bias", [2, gates * units], initializer=v1.zeros_initializer())
+
+    def zero_state(self, batch_size, dtype):
+        zero = tf.zeros([batch_size, self.output_size], dtype)
+        return (zero, zero) if self.lstm else zero
+
+    def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
+        return self.zero_state(batch_size, dtype)
+
+    def __call__(self, x, state, scope=None):
+        from_x = tf.matmul(x, self.kernel) + self.bias[0]
+        if self.lstm:
+            h, c = state
+            i, f, g, o = tf.split(from_x + tf.matmul(h, self.recurrent), 4, axis=1)
+            c = tf.sigmoid(f + 1.0) * c + tf.sigmoid(i) * tf.tanh(g)
+            h = tf.sigmoid(o) * tf.tanh(c)
+            return h, (h, c)
+        x_z, x_r, x_g = tf.split(from_x, 3, axis=1)
+        h_z, h_r, h_g = tf.split(tf.matmul(state, self.recurrent) + self.bias[1], 3, axis=1)
+        z = tf.sigmoid(x_z + h_z)
+        h = z * state + (1.0 - z) * tf.tanh(x_g + tf.sigmoid(x_r + h_r) * h_g)
+        return h, h
+
+
+def v1_layer(cell: V1Cell, x: tf.Tensor, dynamic: bool, scope: str) -> tf.Tensor:
+    """All outputs of a cell, `(batch, steps, units)`, by `dynamic_rnn` or by a Python loop over the rows."""
+    if dynamic:
+        return v1.nn.dynamic_rnn(cell, x, dtype=tf.float32, scope=scope)[0]
+    state, outputs = cell.zero_state(tf.shape(x)[0], tf.float32), []
+    for row in range(x.shape[1]):
+        output, state = cell(x[:, row], state)
+        outputs.append(output)
+    return tf.stack(outputs, axis=1)
+
+
+def v1_round(kind: str, layers: int, dynamic: bool) -> Round:
+    """One round of the graph, session and feed_dict of TF 1.x."""
+    tf.get_logger().setLevel("ERROR")  # dynamic_rnn is deprecated, which is known
+    with tf.Graph().as_default() as graph:
+        images, labels = v1.placeholder(tf.float32, [None, 28, 28]), v1.placeholder(tf.int64, [None])
+        x = images
+        for number in range(layers):
+            outputs = []
+            for direction in range(2 if kind == "Bi-GRU" else 1):
+                with v1.variable_scope(f"layer_{number}_{direction}"):
+                    cell = V1Cell(kind, x.shape[2], UNITS)
+                turned = tf.reverse(x, [1]) if direction else x
+                read = v1_layer(cell, turned, dynamic, f"rnn_{number}_{direction}")
+                outputs.append(tf.reverse(read, [1]) if direction else read)
+            x = tf.concat(outputs, axis=2)
+            x.set_shape([None, 28, UNITS * len(outputs)])
+        summary = tf.reduce_mean(x, axis=1) if kind == "Bi-GRU" else x[:, -1]
+        scores = tf.matmul(summary, v1.get_variable("out", [x.shape[2], 10])) + v1.get_variable(
+            "out_bias", [10]
+        )
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores))
+        train = v1.train.AdamOptimizer(1e-3).minimize(loss)
+        right = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(scores, 1), labels), tf.float32))
+        session = v1.Session(graph=graph)
+        session.run(v1.global_variables_initializer())
+
+    def run(batches):
+        for number, (x, y) in enumerate(batches):
+            last = session.run([loss, train] if number < TRAIN else [right], {images: x, labels: y})[0]
+        return float(last)
+
+    return run
+
+
+def keras_round(kind: str, layers: int, unroll: bool) -> Round:
+    model = keras_model(kind, layers, unroll)
+    return modern_round(lambda x: model(x, training=True), model.trainable_variables)
+
+
+def fast_round(kind: str, layers: int, dtype: tf.DType) -> Round:
+    model = Stack(kind, layers, UNITS, seed=1, dtype=dtype)
+    return modern_round(model, list(model.trainable_variables))
+
+
+ROWS: dict[str, Callable[[str, int], Round]] = {
+    "TF 1.x graph, dynamic_rnn": lambda kind, layers: v1_round(kind, layers, dynamic=True),
+    "TF 1.x graph, Python loop": lambda kind, layers: v1_round(kind, layers, dynamic=False),
+    "Keras layers": lambda kind, layers: keras_round(kind, layers, unroll=False),
+    "Keras layers, unroll=True": lambda kind, layers: keras_round(kind, layers, unroll=True),
+    "written by hand": lambda kind, layers: fast_round(kind, layers, tf.float32),
+    "written by hand, bfloat16 products": lambda kind, layers: fast_round(kind, layers, tf.bfloat16),
+}
+
+
+def measure(make: Callable[[str, int], Round], kind: str, layers: int, rounds: int, data) -> dict[str, float]:
+    """Build one network and time it. Returns seconds for 500 + 100 batches, their spread, and the set-up time."""
+    random = np.random.default_rng(1)
+    indices = [random.integers(0, len(data.images), BATCH) for _ in range(TRAIN + TEST)]
+    batches = [
+        ((data.images[i] / np.float32(255)).astype(np.float32), data.labels[i].astype(np.int64))
+        for i in indices
+    ]
+    start = time.perf_counter()
+    run = make(kind, layers)
+    run(batches)
+    set_up, seconds = time.perf_counter() - start, []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        last = run(batches)
+        seconds.append((time.perf_counter() - start) * FULL)
+    if not np.isfinite(last):
+        raise SystemExit(f"the network's last value is {last}: it did not train; nothing written")
+    return {
+        "median": float(np.median(seconds)),
+        "fastest": min(seconds),
+        "slowest": max(seconds),
+        "set_up": set_up,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of 10 + 2 batches (default 5)")
+    parser.add_argument("--only", help="measure only rows whose name contains this text; write nothing")
+    args = parser.parse_args(argv)
+    data = load_mnist().train
+    columns = [kind if kind == "CNN" else f"{kind}-{layers}" for kind, layers in NETWORKS]
+    rows = [{"name": "the original of 2018, its GPU", "seconds": PUBLISHED_2018, "published": True}]
+    print(f"{'seconds':<36}" + "".join(f"{column:>10}" for column in columns), flush=True)
+    for name, make in ROWS.items():
+        if args.only and args.only not in name:
+            continue
+        results = []
+        print(f"{name:<36}", end="", flush=True)
+        for kind, layers in NETWORKS:
+            if kind == "CNN" and name != "Keras layers":
+                results.append(None)
+                continue
+            results.append(measure(make, kind, layers, args.rounds, data))
+            print(f"{results[-1]['median']:10.1f}", end="", flush=True)
+            keras.backend.clear_session()
+        print(flush=True)
+        row = {"name": name, "published": False}
+        for column, key in COLUMNS.items():
+            row[column] = [None if result is None else round(result[key], 2) for result in results]
+        rows.append(row)
+    if args.only:
+        return
+    result = {
+        "what": "seconds for 500 training and 100 test batches of 100; 28 rows of 28, 256 units",
+        "command": "python -m benchmarks.t05_speed",
+        "method": f"median of {args.rounds} rounds of {TRAIN} + {TEST} batches, times {FULL}; all processors",
+        "columns": columns,
+        "rows": rows,
+        "machine": facts(),
+    }
+    write_json(RESULT, result)
+    print(f"written: {os.path.relpath(RESULT)}")
+
+
+if __name__ == "__main__":
+    main()
