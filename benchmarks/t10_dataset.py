@@ -1,0 +1,192 @@
+"""The speed table of T_10: 100 batches of 128 MNIST digits from memory, by the ways of 2018 and by today's.
+
+    python -m benchmarks.t10_dataset               # about two minutes; writes benchmarks/results/T_10.json
+
+Every way delivers 100 shuffled batches `(128, 784)` float32 with labels out of 55,000 rows. The ways run in turns,
+several rounds, so that a busy moment of the machine hits all of them; the table gives medians and the range.
+The worst way of 2018 is run at a tenth of the rows and a twentieth of the batches and scaled up linearly, which
+flatters it: its cost per call grows faster than the number of rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from tools.machine import facts
+from utils.lesson import RESULTS, write_json
+from utils.mnist import load_mnist
+
+v1 = tf.compat.v1
+BATCH = 128
+BATCHES = 100
+SMALL_ROWS, SMALL_BATCHES = 5500, 5
+ROWS_2018 = {
+    "one-shot, 2000": 125.0,
+    "one-shot, 5000": 149.0,
+    "initializable, 2000": 0.7,
+    "initializable, 5000": 0.7,
+}
+
+
+def arrays(rows: int = 55000) -> tuple[np.ndarray, np.ndarray]:
+    """MNIST's training images `(rows, 784)` float32 in 0..1 and labels `(rows,)` int64."""
+    train = load_mnist().train
+    images = train.images[:rows].reshape(rows, 784).astype(np.float32) / 255
+    return images, train.labels[:rows].astype(np.int64)
+
+
+# ---- 2018 ----------------------------------------------------------------------------------------------------
+
+
+def graph_way(images, labels, buffer: int, one_shot: bool, in_loop: bool, batches: int) -> None:
+    """TF 1.x iterators. `in_loop` calls `get_next()` for every batch, as nearly all code of 2018 did by mistake."""
+    with tf.Graph().as_default() as graph:
+        sources = (images, labels)
+        if not one_shot:
+            sources = (v1.placeholder(tf.float32, images.shape), v1.placeholder(tf.int64, labels.shape))
+        dataset = tf.data.Dataset.from_tensor_slices(sources).shuffle(buffer).batch(BATCH).repeat()
+        make = v1.data.make_one_shot_iterator if one_shot else v1.data.make_initializable_iterator
+        iterator = make(dataset)
+        following = None if in_loop else iterator.get_next()
+        with v1.Session(graph=graph) as session:
+            if not one_shot:
+                session.run(iterator.initializer, dict(zip(sources, (images, labels))))
+            for _ in range(batches):
+                x, _y = session.run(iterator.get_next() if in_loop else following)
+                assert x.shape == (BATCH, 784)
+
+
+# ---- today ---------------------------------------------------------------------------------------------------
+
+
+def drain(dataset: tf.data.Dataset) -> None:
+    for x, _y in dataset.take(BATCHES):
+        assert x.shape == (BATCH, 784)
+
+
+def gather_batches(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """Shuffle the row numbers once an epoch, batch the numbers, fetch a whole batch of rows in one operation."""
+    x, y = tf.constant(images), tf.constant(labels)
+    rows = len(images)
+    return (
+        tf.data.Dataset.range(rows)
+        .batch(rows)
+        .map(tf.random.shuffle)  # (rows,): all numbers in one tensor, a perfect shuffle
+        .unbatch()
+        .batch(BATCH, drop_remainder=True)
+        .map(lambda index: (tf.gather(x, index), tf.gather(y, index)))
+        .prefetch(2)
+    )
+
+
+def permuted_batches(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """As `gather_batches`, with the permutation cut into batches by a reshape: no row number travels alone."""
+    x, y = tf.constant(images), tf.constant(labels)
+    whole = len(images) // BATCH * BATCH
+
+    def epoch(_):
+        order = tf.random.shuffle(tf.range(len(images)))[:whole]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [-1, BATCH]))  # (batches, 128)
+
+    fetch = lambda index: (tf.gather(x, index), tf.gather(y, index))
+    return tf.data.Dataset.range(1).repeat().flat_map(epoch).map(fetch).prefetch(2)
+
+
+def numpy_batches(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """No tf.data: index the array and hand it over."""
+    order = np.random.default_rng(1).permutation(len(images))
+    for start in range(0, BATCHES * BATCH, BATCH):
+        index = order[start : start + BATCH]
+        yield tf.constant(images[index]), tf.constant(labels[index])
+
+
+def copy_limit(images: np.ndarray) -> None:
+    """What the memory allows: copy the rows of 100 shuffled batches into one buffer, nothing else."""
+    order = np.random.default_rng(1).permutation(len(images))
+    buffer = np.empty((BATCH, 784), np.float32)
+    for start in range(0, BATCHES * BATCH, BATCH):
+        np.take(images, order[start : start + BATCH], axis=0, out=buffer, mode="clip")
+
+
+def ways() -> dict[str, tuple[Callable[[], object], float, int]]:
+    """Name -> (what to run, factor to scale its time by, rounds)."""
+    images, labels = arrays()
+    few_images, few_labels = images[:SMALL_ROWS], labels[:SMALL_ROWS]
+    scale = len(images) / SMALL_ROWS * BATCHES / SMALL_BATCHES
+    slices = tf.data.Dataset.from_tensor_slices((images, labels))
+    shuffled = lambda buffer: slices.shuffle(buffer).batch(BATCH, drop_remainder=True).prefetch(2)
+    batched_first = slices.batch(BATCH, drop_remainder=True).shuffle(400).prefetch(2)
+    gathered, permuted = gather_batches(images, labels), permuted_batches(images, labels)
+    return {
+        "one-shot, 2000": (
+            lambda: graph_way(few_images, few_labels, 2000, True, True, SMALL_BATCHES),
+            scale,
+            2,
+        ),
+        "one-shot, 5000": (
+            lambda: graph_way(few_images, few_labels, 5000, True, True, SMALL_BATCHES),
+            scale,
+            2,
+        ),
+        "one-shot, 5000, get_next hoisted": (
+            lambda: graph_way(images, labels, 5000, True, False, BATCHES),
+            1,
+            2,
+        ),
+        "initializable, 2000": (lambda: graph_way(images, labels, 2000, False, True, BATCHES), 1, 5),
+        "initializable, 5000": (lambda: graph_way(images, labels, 5000, False, True, BATCHES), 1, 5),
+        "initializable, 5000, get_next hoisted": (
+            lambda: graph_way(images, labels, 5000, False, False, BATCHES),
+            1,
+            5,
+        ),
+        "slices, shuffle 2000, batch": (lambda: drain(shuffled(2000)), 1, 7),
+        "slices, shuffle 5000, batch": (lambda: drain(shuffled(5000)), 1, 7),
+        "slices, batch, shuffle the batches": (lambda: drain(batched_first), 1, 7),
+        "shuffle indices, batch, gather": (lambda: drain(gathered), 1, 7),
+        "permutation cut by a reshape, gather": (lambda: drain(permuted), 1, 7),
+        "NumPy index, tf.constant": (lambda: list(numpy_batches(images, labels)), 1, 7),
+        "copy limit": (lambda: copy_limit(images), 1, 7),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
+    busy = psutil.cpu_percent(interval=1)
+    table = ways()
+    times: dict[str, list[float]] = {name: [] for name in table}
+    for turn in range(8):
+        for name, (run, scale, rounds) in table.items():
+            if turn > rounds:
+                continue
+            started = time.perf_counter()
+            run()
+            milliseconds = (time.perf_counter() - started) * scale * 1e3
+            if turn:  # the first turn warms up
+                times[name].append(milliseconds)
+        print(f"turn {turn + 1} of 8", flush=True)
+    rows = {
+        name: {
+            "ms": round(statistics.median(values), 2),
+            "low": round(min(values), 2),
+            "high": round(max(values), 2),
+            "rounds": len(values),
+            "scaled": table[name][1] != 1,
+            "seconds_2018": ROWS_2018.get(name),
+        }
+        for name, values in times.items()
+    }
+    write_json(RESULTS / "T_10.json", {"rows": rows, "cpu_busy_before_percent": busy, "machine": facts()})
+    for name, row in rows.items():
+        print(f"{name:<40} {row['ms']:>10.1f} ms   {row['low']:.1f} to {row['high']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
