@@ -48,9 +48,7 @@ def find_files(
         raise DataSetError(f"a class is named twice: {', '.join(names)}")
     found = [Labelled(file, label) for label, name in enumerate(names) for file in files[name]]
     if not found:
-        raise DataSetError(
-            f"{src} holds no {what} ({' '.join(endings)}) in class folders; they belong into {src}/CLASS/"
-        )
+        raise DataSetError(f"{src} has no {what} ({' '.join(endings)}) in class folders, {src}/CLASS/")
     return names, found
 
 

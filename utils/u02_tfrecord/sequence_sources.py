@@ -46,11 +46,13 @@ def find_spec(records: Iterable[tuple[str, Pair | Skipped]], everything: bool = 
         if spec.complete and not everything:
             return spec
     if spec is None:
+        why = f"none can be read; {skipped.file}: {skipped.reason}" if skipped else "there are no sequences"
+        raise DataSetError(why)
+    unknown = [name for name, feature in spec.sequences.items() if feature is None]
+    if unknown:
         raise DataSetError(
-            f"none can be read; {skipped.file}: {skipped.reason}" if skipped else "there are no sequences"
+            f"{unknown[0]!r} is empty in every record, so its type is not known; give NumPy arrays"
         )
-    for name in (name for name, feature in spec.sequences.items() if feature is None):
-        raise DataSetError(f"{name!r} is empty in every record, so its type is not known; give NumPy arrays")
     return spec
 
 

@@ -93,7 +93,7 @@ def check_pair(pair: object) -> Pair:
     if isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(part, Mapping) for part in pair):
         return pair
     raise DataSetError(
-        'a record is a pair (context, sequences) of dictionaries, as ({"label": 3}, {"letters": [7, 1]})'
+        'a record is a pair (context, sequences) of dictionaries: ({"label": 3}, {"letters": [7]})'
     )
 
 

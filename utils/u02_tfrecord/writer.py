@@ -113,9 +113,7 @@ def check_destination(dst: str | Path, overwrite: bool) -> None:
     if not any(dst.iterdir()):
         return
     if not (dst / NAME).exists():
-        raise DataSetError(
-            f"{dst} holds files, and not a data set of these tools; it is left alone. Choose another name"
-        )
+        raise DataSetError(f"{dst} holds files that are no data set of these tools. Choose another name")
     if not overwrite:
         raise DataSetError(
             f"{dst} exists. Choose another name, or replace it with --overwrite (overwrite=True)"
@@ -176,14 +174,15 @@ def write_shards(
     Raises:
         DataSetError: there is nothing to write, an argument is out of range, or the disk is full.
     """
-    for name, value in [("shards", shards), ("workers", workers if workers is not None else 1)]:
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise DataSetError(f"{name} must be a whole number from 1 upwards, not {value!r}")
+    for name, value, least in [("shards", shards, 1), ("workers", workers, 1), ("seed", manifest.seed, 0)]:
+        whole = isinstance(value, (int, np.integer)) and value >= least
+        if not whole and (name == "shards" or value is not None):
+            raise DataSetError(f"{name} must be a whole number from {least} upwards, not {value!r}")
     if count < 1:
         raise DataSetError("there are no records to write")
-    order = (
-        np.arange(count) if manifest.seed is None else np.random.default_rng(manifest.seed).permutation(count)
-    )
+    order = np.arange(count)
+    if manifest.seed is not None:
+        np.random.default_rng(manifest.seed).shuffle(order)
     parts = np.array_split(order, min(shards, count))
 
     def tasks() -> Iterator[tuple[int, np.ndarray]]:
