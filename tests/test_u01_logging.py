@@ -24,14 +24,13 @@ NAME = "test_u01"
 @pytest.fixture(autouse=True)
 def clean():
     """Leave no handler, filter or level behind: logging is one for the whole process."""
+    loggers = [logging.getLogger(name) for name in (NAME, f"{NAME}.child", f"{NAME}_other", *u01.LIBRARIES)]
+    before = [(list(log.handlers), list(log.filters), log.level, log.propagate) for log in loggers]
     yield
-    for name in (NAME, f"{NAME}.child", f"{NAME}_other", *u01.LIBRARIES):
-        logger = logging.getLogger(name)
-        u01.close_handlers(logger)
-        logger.handlers.clear()
-        logger.filters.clear()
-        logger.setLevel(logging.NOTSET)
-        logger.propagate = True
+    for log, (handlers, filters, level, propagate) in zip(loggers, before):
+        u01.close_handlers(log)
+        log.handlers[:], log.filters[:], log.propagate = handlers, filters, propagate
+        log.setLevel(level)
     logging.captureWarnings(False)
 
 
@@ -61,9 +60,8 @@ def test_each_handler_has_its_own_level(tmp_path, capsys):
     assert re.fullmatch(rf"{stamp} INFO     {place}an info", lines[0])
     assert re.fullmatch(rf"{stamp} WARNING  {place}a warning", lines[1])
     u01.get_logger(NAME, level="debug", file=path, file_level=logging.ERROR).debug("on the console only")
-    assert (
-        "on the console only" in capsys.readouterr().err and path.read_text(encoding="utf-8").count("\n") == 2
-    )
+    assert "on the console only" in capsys.readouterr().err
+    assert "on the console only" not in path.read_text(encoding="utf-8")
 
 
 def test_without_a_path_no_file_appears(tmp_path, monkeypatch, capsys):
@@ -93,10 +91,11 @@ def test_notebook_shows_messages_on_stdout(monkeypatch, capsys):
     assert "in a cell" in out and err == ""
 
 
-def test_existing_file_is_continued(tmp_path):
+@pytest.mark.parametrize("max_bytes", [0, 1000])
+def test_existing_file_is_continued(tmp_path, max_bytes):
     path = tmp_path / "a.log"
     path.write_text("first run\n", encoding="utf-8")
-    u01.get_logger(NAME, file=path).info("second run")
+    u01.get_logger(NAME, file=path, max_bytes=max_bytes).info("second run")
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "first run" and lines[1].endswith("second run")
 
@@ -198,10 +197,10 @@ def test_level_number(level, number):
 @pytest.mark.parametrize("level", ["LOUD", "", "NOTSET", 0, -1, True, None, 1.5, "20"])
 def test_bad_level_is_named_with_the_choices(level):
     with pytest.raises(
-        ValueError, match=r"is not a logging level; take one of DEBUG, INFO, .*CRITICAL"
+        ValueError, match=r"take one of DEBUG, INFO, WARN, WARNING, ERROR, CRITICAL"
     ) as caught:
         u01.get_logger(NAME, level=level)
-    assert repr(level) in str(caught.value)
+    assert str(caught.value).startswith(f"{level!r} is not a logging level")
 
 
 @pytest.mark.parametrize("name", ["", "root"])
@@ -221,10 +220,7 @@ def test_sizes_that_make_no_sense(tmp_path, sizes):
     ("file", "message"),
     [
         ("{tmp}", "{tmp} is a folder; `file` must name a file in it, for example {tmp}/test_u01.log"),
-        (
-            "{tmp}/file/a.log",
-            "cannot write the log file {tmp}/file/a.log: a part of its path is a file, not a folder",
-        ),
+        ("{tmp}/file/a.log", "cannot write the log file {tmp}/file/a.log: a part of its path is a file"),
         ("/proc/nowhere/a.log", "cannot write the log file /proc/nowhere/a.log: "),  # not even root may
     ],
 )
@@ -272,14 +268,10 @@ def test_exception_is_logged_with_traceback_and_goes_on(tmp_path):
     assert "ERROR" in content and "dividing failed" in content
     assert "Traceback (most recent call last)" in content and "test_u01_logging.py" in content
     assert content.rstrip().endswith("ZeroDivisionError: division by zero")
-
-
-def test_interrupt_is_a_warning_without_traceback(tmp_path):
-    logger = u01.get_logger(NAME, file=tmp_path / "a.log")
     with pytest.raises(KeyboardInterrupt), u01.log_exceptions(logger, "training"):
         raise KeyboardInterrupt
-    content = (tmp_path / "a.log").read_text()
-    assert "WARNING" in content and "training was interrupted" in content and "Traceback" not in content
+    last = (tmp_path / "a.log").read_text().splitlines()[-1]
+    assert "WARNING" in last and "training was interrupted" in last  # and no traceback
 
 
 def test_message_beside_a_bar_has_its_own_line(capsys):
@@ -444,12 +436,7 @@ def test_demonstration(tmp_path):
     text = done.stdout
     assert done.returncode == 0, text
     assert list(work.iterdir()) == []
-    assert sorted(part.name for part in logs.iterdir()) == [
-        "small.log",
-        "small.log.1",
-        "small.log.2",
-        "train.log",
-    ]
+    assert {part.name for part in logs.iterdir()} == {"train.log", "small.log", "small.log.1", "small.log.2"}
     assert text.count("with addHandler in the cell, this comes twice") == 2
     assert text.count("with get_logger, this comes once") == 1
     assert len(re.findall(r"^WARNING:tensorflow:from tensorflow again", text, re.M)) == 2
@@ -457,6 +444,5 @@ def test_demonstration(tmp_path):
     assert len(re.findall(r"WARNING  absl: from absl$", text, re.M)) == 1
     assert text.count("Python speaks once") == 1 and text.count("tf.print speaks at each call: x =") == 3
     log = (logs / "train.log").read_text(encoding="utf-8")
-    assert (
-        "batch 0 has shape (100, 784)" in log and "第7张" in log and "KeyError" in log and "from absl" in log
-    )
+    for words in ("batch 0 has shape (100, 784)", "第7张", "KeyError", "from absl"):
+        assert words in log

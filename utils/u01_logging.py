@@ -228,9 +228,8 @@ def get_logger(
     for handler in handlers:
         handler.name = f"{_MARK} {type(handler).__name__} of {name}"
         logger.addHandler(handler)
-    logger.setLevel(
-        min(handler.level for handler in handlers)
-    )  # the first gate lets through what any handler wants
+    # The first gate lets through what any handler wants.
+    logger.setLevel(min(handler.level for handler in handlers))
     logger.propagate = False
     return logger
 
@@ -270,9 +269,8 @@ class _Forward:
 
     def filter(self, record: logging.LogRecord) -> bool:
         self.target.handle(record)
-        return (
-            record.levelno >= logging.CRITICAL
-        )  # goes its own way too: absl ends the program with a fatal record
+        # A fatal record goes its own way too, because absl ends the program with it.
+        return record.levelno >= logging.CRITICAL
 
 
 def route_libraries(
