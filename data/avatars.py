@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # when this file is imported from elsewhere
 
-from avatar_parts import CATS, ROBOHASH, SCARVES, PartsError
+from avatar_parts import CATS, FURS, ROBOHASH, SCARVES, PartsError
 from avatar_pictures import CLASSES, draw_cat, pick
 from avatar_store import Picture, Plan, SetError, encode, make_set, write_whole
 from PIL import Image
@@ -75,24 +75,23 @@ def distinct_cats(rng: random.Random, count: int, without_twins: bool = False) -
     Raises:
         SetError: there are not that many.
     """
-    bodies, furs, eyes, mouths, accessories = 15, 9, 15, 10, 16
+    bodies, _, eyes, _, accessories = (len(group.names) for group in CATS.values())
     if without_twins:
         bodies, accessories = bodies - len(TWIN_BODIES), accessories - 1
-    # Below one of the two scarves all mouths look the same.
-    exist = bodies * furs * eyes * (mouths * (accessories - len(SCARVES)) + len(SCARVES))
-    if count > exist // 2:
-        raise SetError(
-            f"there are {exist:,} cats that look different; --count can be at most {exist // 2:,}."
-        )
+    # All mouths look the same below a scarf, so cats with scarves are the first to run out.
+    limit = int(0.9 * accessories * bodies * len(FURS) * eyes)
+    if count > limit:
+        raise SetError(f"there are too few cats that look different: --count can be at most {limit:,}.")
     seen, cats = set(), []
     while len(cats) < count:
-        body, fur, eye, mouth, accessory = draw_cat(rng)
-        if without_twins and (body in TWIN_BODIES or accessory == TWIN_ACCESSORY):
+        numbers = draw_cat(rng)
+        # A cat that is there already keeps its accessory and gets other parts: each accessory is as likely.
+        while (looks := numbers[:3] + (numbers[4:] if numbers[4] in SCARVES else numbers[3:])) in seen:
+            numbers = draw_cat(rng)[:4] + numbers[4:]
+        if without_twins and (numbers[0] in TWIN_BODIES or numbers[4] == TWIN_ACCESSORY):
             continue
-        looks = (body, fur, eye, None if accessory in SCARVES else mouth, accessory)
-        if looks not in seen:
-            seen.add(looks)
-            cats.append((body, fur, eye, mouth, accessory))
+        seen.add(looks)
+        cats.append(numbers)
     return cats
 
 
