@@ -73,18 +73,6 @@ def test_store_inside_tf_function_shares_between_traces():
     assert scaled.experimental_get_tracing_count() >= 2 and len(store.variables) == 1
 
 
-def test_store_makes_variables_in_later_traces_too():
-    store = VariableStore()
-
-    @tf.function
-    def shifted(x):  # each length needs its own variable, made while tracing for the second time
-        return x + store.get_variable(f"shift{x.shape[0]}", x.shape, initializer=v1.ones_initializer())
-
-    np.testing.assert_array_equal(shifted(tf.zeros([1])), [1.0])
-    np.testing.assert_array_equal(shifted(tf.zeros([2])), [1.0, 1.0])
-    assert list(store.by_name) == ["shift1", "shift2"]
-
-
 def test_regularization_losses_follow_the_values():
     store = VariableStore()
     store.get_variable("w", initializer=np.ones((2, 2), np.float32), regularizer=keras.regularizers.L2(0.5))

@@ -66,7 +66,8 @@ class VariableStore(tf.Module):
             w = store.get_variable("w", [784, 10])      # called again with reuse: the same variable
 
     Unlike in TF 1.x, `reuse` starts as AUTO_REUSE: eager code runs again and again, and each run after the first
-    means the variables that are there.
+    means the variables that are there. A `tf.function` may make variables in its first call only (a rule of
+    TensorFlow), so call a network once before it is traced for several shapes.
 
     Attributes:
         by_name: full name ("net/w", without ":0") -> `tf.Variable`, in the order of their making.
@@ -128,10 +129,9 @@ class VariableStore(tf.Module):
             return known
         if shape is None and (initializer is None or callable(initializer)):
             raise ValueError(f"variable {name} is new: give a shape, or an array as initializer")
-        with tf.init_scope():  # also inside a tf.function: the variable lives outside its graph
-            if callable(initializer) or initializer is None:
-                initializer = (initializer or v1.glorot_uniform_initializer())(shape, dtype=dtype)
-            self.by_name[name] = tf.Variable(initializer, name=name, trainable=trainable, shape=shape)
+        if callable(initializer) or initializer is None:
+            initializer = (initializer or v1.glorot_uniform_initializer())(shape, dtype=dtype)
+        self.by_name[name] = tf.Variable(initializer, name=name, trainable=trainable, shape=shape)
         if regularizer is not None:
             self._regularizers[name] = regularizer
         return self.by_name[name]
