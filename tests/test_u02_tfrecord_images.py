@@ -97,6 +97,7 @@ def test_pictures_are_stored_as_they_are(pictures, tmp_path):
 
 def test_unreadable_pictures_are_left_out_and_named(pictures, tmp_path, capsys):
     bad = {
+        "cat/scan.TIF": picture("TIFF"),
         "cat/cut.png": picture("PNG")[:-30],
         "cat/cut.jpg": picture("JPEG", size=(200, 200))[:-300],
         "cat/empty.gif": b"",
@@ -106,15 +107,17 @@ def test_unreadable_pictures_are_left_out_and_named(pictures, tmp_path, capsys):
     for name, content in bad.items():
         (pictures / name).write_bytes(content)
     (pictures / "cat" / "gone.png").symlink_to("nowhere")
+    (pictures / "loose.jpg").write_bytes(picture("JPEG"))
+    expected = {*bad, "cat/gone.png", "loose.jpg", "cat/scan.TIF"}
     args = [str(pictures), str(tmp_path / "set"), "--shards", "4", "--workers", "3"]
     assert image_writer.main(args) == 0
     shown = capsys.readouterr().out
     manifest = u02.load_manifest(tmp_path / "set")
     assert manifest.records == 10 and manifest.class_records == [8, 2]
-    assert {entry["file"] for entry in manifest.skipped} == {*bad, "cat/gone.png"}
+    assert {entry["file"] for entry in manifest.skipped} == expected
     assert all(entry["reason"] and "{{" not in entry["reason"] for entry in manifest.skipped)
-    assert "left out, because they could not be read: 6" in shown
-    assert all(name in shown for name in bad)
+    assert "left out: 8\n" in shown
+    assert all(f"  {name}: " in shown for name in expected)
     assert len(list(u02.read_images(tmp_path / "set"))) == 10
 
 
@@ -195,6 +198,13 @@ def test_wrong_numbers_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_pieces_shrink_when_records_are_large():
+    assert writer.Written().records_of(1_000_000) == 1
+    assert writer.Written(10, 10_000).records_of(1_000_000) == 256
+    assert writer.Written(10, 1_000_000).records_of(1_000_000) == 10
+    assert writer.Written(10, 10**9).records_of(1_000_000) == 1
+
+
 def test_few_results_wait_in_memory():
     taken = []
 
@@ -217,7 +227,7 @@ def test_a_killed_writer_leaves_nothing_that_looks_whole(tmp_path):
     src, dst = tmp_path / "pictures", tmp_path / "killed set"
     (src / "class").mkdir(parents=True)
     for number in range(80):
-        (src / "class" / f"{number:02d}.png").write_bytes(picture("PNG", seed=number))
+        (src / "class" / f"{number:02d}.png").write_bytes(picture("PNG", size=(300, 300), seed=number))
     (src / "class" / "26.png").unlink()
     os.mkfifo(src / "class" / "26.png")
     args = [str(src), str(dst), "--shards", "8", "--in-order"]
@@ -239,7 +249,7 @@ def test_a_killed_writer_leaves_nothing_that_looks_whole(tmp_path):
     with pytest.raises(u02.DataSetError, match="run its writer again"):
         u02.read_images(dst)
     (src / "class" / "26.png").unlink()
-    (src / "class" / "26.png").write_bytes(picture("PNG", seed=26))
+    (src / "class" / "26.png").write_bytes(picture("PNG", size=(300, 300), seed=26))
     assert image_writer.main(args) == 0
     assert not part.exists()
     u02.write_images(src, tmp_path / "never killed", shards=8, seed=None)

@@ -29,8 +29,6 @@ from .format import DataSetError
 from .manifest import Manifest
 from .writer import Staging, write_shards
 
-PIECE = 256  # rows that a thread encodes at a time
-
 
 def write_arrays(
     arrays: Mapping[str, np.ndarray] | str | Path,
@@ -86,7 +84,6 @@ def write_arrays(
             shards=shards,
             workers=workers,
             progress=progress,
-            piece=PIECE,
         )
 
 

@@ -48,7 +48,7 @@ def find_files(
         raise DataSetError(f"a class is named twice: {', '.join(names)}")
     found = [Labelled(file, label) for label, name in enumerate(names) for file in files[name]]
     if not found:
-        raise DataSetError(f"{src} has no {what} ({' '.join(endings)}) in class folders, {src}/CLASS/")
+        raise DataSetError(f"{src} has no {what} in class folders ({src}/CLASS/NAME{endings[0]})")
     return names, found
 
 

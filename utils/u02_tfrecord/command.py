@@ -72,7 +72,7 @@ def print_summary(manifest: Manifest) -> None:
     print(f"{manifest.folder}: {overview(manifest)}")
     print_classes(manifest)
     if manifest.skipped:
-        print(f"left out, because they could not be read: {len(manifest.skipped):,}")
+        print(f"left out: {len(manifest.skipped):,}")
         for entry in manifest.skipped[:10]:
             print(f"  {entry['file']}: {entry['reason']}")
         if len(manifest.skipped) > 10:

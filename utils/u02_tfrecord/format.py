@@ -27,6 +27,7 @@ from typing import NamedTuple
 HEADER = struct.Struct("<QI")  # length of the data (8 bytes), its masked CRC-32C (4 bytes)
 FOOTER = struct.Struct("<I")  # masked CRC-32C of the data
 FRAMING = HEADER.size + FOOTER.size  # 16 bytes that every record costs besides its data
+WINDOW = 1 << 20  # bytes that are looked through at a time for the next record after a damaged one
 
 
 class TFRecordError(Exception):
@@ -150,8 +151,13 @@ def walk_frames(path: str | Path, offset: int = 0, number: int = 0) -> Iterator[
             computed = masked_crc32c(header[:8])
             if stored != computed:
                 reason = f"the length is damaged: its checksum is {computed:08x}, the file says {stored:08x}"
-                if offset == 0 and header.startswith(b"\x1f\x8b"):
-                    reason = "this is a gzip file; unpack it first (gunzip)"
+                if offset == 0:
+                    packed = header.startswith(b"\x1f\x8b")
+                    reason += (
+                        "; it is a gzip file, unpack it (gunzip)"
+                        if packed
+                        else ", or this is no TFRecord file"
+                    )
                 raise CorruptRecord(path, number, offset, reason)
             frame = Frame(number, offset, length)
             if frame.end > size:
@@ -195,17 +201,16 @@ def find_next_frame(path: str | Path, offset: int) -> int | None:
     the file and have the right checksum, which happens by chance once in four thousand million places.
     """
     size = os.path.getsize(path)
-    step = 1 << 20
     with open(path, "rb") as file:
         while offset + FRAMING <= size:
             file.seek(offset)
-            window = file.read(step + HEADER.size - 1)
-            for place in range(min(step, len(window) - HEADER.size + 1)):
+            window = file.read(WINDOW + HEADER.size - 1)
+            for place in range(min(WINDOW, len(window) - HEADER.size + 1)):
                 length, stored = HEADER.unpack_from(window, place)
                 if (
                     offset + place + FRAMING + length <= size
                     and masked_crc32c(window[place : place + 8]) == stored
                 ):
                     return offset + place
-            offset += step
+            offset += WINDOW
     return None

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+ALSO = (".jfif", ".tif", ".tiff", ".heic", ".avif")  # pictures too: most cannot be read, and are named then
 FEATURES = {"image": Feature("image"), "label": Feature("int64"), "file": Feature("string")}
-PIECE = 4  # pictures that a thread reads and checks at a time; a few may be large
 
 
 def write_images(
@@ -75,13 +75,15 @@ def write_images(
             f"{dst} lies inside {src}, where it would count as a class; choose a folder outside"
         )
     with Staging(dst, overwrite) as staging:
-        names, pictures = find_files(src, ENDINGS, "pictures", classes)
+        names, pictures = find_files(src, (*ENDINGS, *ALSO), "pictures", classes)
 
         def encode(numbers: np.ndarray) -> list[bytes | Skipped]:
             return [encode_picture(src, pictures[number]) for number in numbers]
 
         counts = np.bincount([picture.label for picture in pictures], minlength=len(names)).tolist()
         manifest = Manifest(staging.folder, "images", seed, FEATURES, classes=names, class_records=counts)
+        loose = [name for name in sorted(os.listdir(src)) if name.lower().endswith((*ENDINGS, *ALSO))]
+        manifest.skipped = [{"file": name, "reason": "it lies in no class folder"} for name in loose]
         return write_shards(
             len(pictures),
             encode,
@@ -90,7 +92,6 @@ def write_images(
             shards=shards,
             workers=workers,
             progress=progress,
-            piece=PIECE,
         )
 
 

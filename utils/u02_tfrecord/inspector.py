@@ -86,7 +86,7 @@ def describe_records(files: list[Path]) -> None:
         print(f"record {records} of {files[0]} is no Example ({error}); records may hold any bytes")
         return
     if not records:
-        print("no records, so no features to show")
+        print("no record to tell the features from")
         return
     kind = "SequenceExample" if steps else "Example"
     print(f"features of the first {'record' if records == 1 else f'{records:,} records'} ({kind}):")
@@ -169,7 +169,8 @@ def verify(source, files: list[Path], manifest: Manifest | None) -> int:
         print(f"damaged: {error}")
     if damage:
         sound = sum(report.records for report in reports)
-        print(f'{len(damage):,} damaged; {sound:,} sound records can be read with on_corrupt="skip"')
+        hint = f'; the {sound:,} sound records can be read with on_corrupt="skip"' if sound else ""
+        print(f"{len(damage):,} damaged{hint}")
         return 1
     how = "equal the SHA-256 of the manifest" if manifest else "have sound checksums"
     print(f"all files {how}")

@@ -25,8 +25,6 @@ from .sequence_sources import Listed, Streamed, open_source
 from .sequence_spec import Pair
 from .writer import Staging, write_shards
 
-PIECE = 64  # sequences that a thread encodes at a time
-
 
 def write_sequences(
     records: Iterable[Pair] | str | Path,
@@ -75,7 +73,6 @@ def write_sequences(
             shards=shards,
             workers=workers,
             progress=progress,
-            piece=PIECE,
         )
 
 

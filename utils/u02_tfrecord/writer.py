@@ -36,6 +36,8 @@ except ImportError:  # Windows without WSL has no such lock; two writers of one 
     fcntl = None
 
 UNITS = {"arrays": "records", "sequences": "sequences", "images": "pictures"}
+# What a thread encodes at a time: large enough to be worth the hand-over, small enough that several may wait.
+PIECE_BYTES = 1_000_000
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -47,6 +49,18 @@ class Skipped:
     file: str
     reason: str
     label: int | None = None
+
+
+@dataclass
+class Written:
+    """How much has been written so far."""
+
+    records: int = 0
+    bytes: int = 0
+
+    def records_of(self, size: int) -> int:
+        """How many records make about `size` bytes, judged by those written: 1 to 256; before the first, 1."""
+        return max(1, min(256, size * self.records // max(self.bytes, 1)))
 
 
 class Staging:
@@ -157,7 +171,6 @@ def write_shards(
     shards: int,
     workers: int | None,
     progress: bool,
-    piece: int,
 ) -> Manifest:
     """Write records 0 to `count - 1` in the order that `manifest.seed` asks for, then publish the data set.
 
@@ -169,7 +182,6 @@ def write_shards(
         shards: how many files, at least 1; never more than records.
         workers: how many threads; None: one for each core.
         progress: show a bar on stderr.
-        piece: how many records one call of `encode` gets.
 
     Raises:
         DataSetError: there is nothing to write, an argument is out of range, or the disk is full.
@@ -184,11 +196,15 @@ def write_shards(
     if manifest.seed is not None:
         np.random.default_rng(manifest.seed).shuffle(order)
     parts = np.array_split(order, min(shards, count))
+    written = Written()
 
     def tasks() -> Iterator[tuple[int, np.ndarray]]:
         for number, part in enumerate(parts):
-            for start in range(0, len(part), piece):
-                yield number, part[start : start + piece]
+            start = 0
+            while start < len(part):
+                end = start + written.records_of(PIECE_BYTES)
+                yield number, part[start:end]
+                start = end
 
     def work(task: tuple[int, np.ndarray]) -> tuple[int, list[bytes | Skipped]]:
         return task[0], encode(task[1])
@@ -202,16 +218,18 @@ def write_shards(
     ) as bar:
         for number, group in groupby(results, key=lambda result: result[0]):
             name = f"data-{number:05d}-of-{len(parts):05d}.tfrecord"
-            records = _kept((record for _, records in group for record in records), manifest, bar)
+            records = _kept((record for _, records in group for record in records), manifest, written, bar)
             manifest.shards.append(_write_shard(staging.folder / name, records))
     if manifest.records == 0:
-        first = manifest.skipped[0]
-        raise DataSetError(f"none of the {count:,} {unit} could be read; {first['file']}: {first['reason']}")
+        last = manifest.skipped[-1]
+        raise DataSetError(f"none of the {count:,} {unit} could be read; {last['file']}: {last['reason']}")
     staging.publish(manifest)
     return manifest
 
 
-def _kept(records: Iterable[bytes | Skipped], manifest: Manifest, bar) -> Iterator[bytes]:
+def _kept(
+    records: Iterable[bytes | Skipped], manifest: Manifest, written: Written, bar: tqdm
+) -> Iterator[bytes]:
     """The records that could be made; the others go to `manifest.skipped`."""
     for record in records:
         bar.update()
@@ -221,6 +239,8 @@ def _kept(records: Iterable[bytes | Skipped], manifest: Manifest, bar) -> Iterat
                 manifest.class_records[record.label] -= 1
             bar.set_postfix(skipped=len(manifest.skipped))
         else:
+            written.records += 1
+            written.bytes += len(record)
             yield record
 
 
