@@ -138,6 +138,21 @@ def test_one_picture_is_enough_and_only_bad_ones_are_not(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "src"]
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses such names itself")
+def test_names_that_are_no_text_are_no_obstacle(tmp_path, capsys):
+    """On Linux a file name is any bytes; a Latin-1 é is no UTF-8."""
+    folder = os.fsencode(tmp_path) + b"/src/caf\xe9"
+    os.makedirs(folder)
+    for name, content in ((b"\xe9.png", picture("PNG")), (b"\xe8.png", b"bad")):
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(content)
+    assert image_writer.main([str(tmp_path / "src"), str(tmp_path / "set")]) == 0
+    capsys.readouterr().out.encode()  # it can be printed
+    manifest = u02.load_manifest(tmp_path / "set")
+    assert [entry["file"] for entry in manifest.skipped] == [r"caf\udce9/\udce8.png"]
+    assert values(u02.read_images(tmp_path / "set"), "file") == [b"caf\xe9/\xe9.png"]
+
+
 def test_labels_can_be_given_their_order(pictures, tmp_path):
     manifest = u02.write_images(pictures, tmp_path / "set", classes=["dog é", "cat"])
     read = u02.read_images(manifest.folder)

@@ -29,9 +29,11 @@ As commands (`--help` tells more):
     read_images("runs/robohash")       # {"image": (height, width, 3) uint8, "label": () int64, "file": () string}
     read_records("old.tfrecord")       # the records as bytes, for files from elsewhere (also a list of files)
 
-Common keywords: `shuffle_files=False` with `seed=None`, `verify=True` (sizes and checksums before anything is
-read), `on_corrupt="raise"` or `"skip"`. `read_arrays(…, batch_size=128)` parses whole batches, which is faster;
-`read_images(…, decode=False)` leaves the encoded bytes. Sequences of different length become batches by one of
+Common keywords: `shuffle_files=False` (files in random order, four in turn), `shuffle_buffer=0` (records that wait to
+be drawn at random, still encoded and so small), `seed=None` for both; `verify=True` (checksums of all files before
+anything is read), `on_corrupt="raise"` or `"skip"` (damaged records are left out and named in the log).
+`read_arrays(…, batch_size=128)` parses whole batches, which is faster; `read_images(…, decode=False)` leaves the
+encoded bytes. Sequences of different length become batches by one of
 
     padded_batches(dataset, 32)                      # zeros up to the longest of each batch
     bucketed_batches(dataset, 32, [10, 20, 40])      # the same, but batches of similar length: less padding

@@ -49,7 +49,12 @@ def find_files(
     found = [Labelled(file, label) for label, name in enumerate(names) for file in files[name]]
     if not found:
         raise DataSetError(f"{src} has no {what} in class folders ({src}/CLASS/NAME{endings[0]})")
-    return names, found
+    return [printable(name) for name in names], found
+
+
+def printable(name: str) -> str:
+    """A file name that may be printed and stored: bytes in it that are no UTF-8 become `\\udcXX`."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def list_files(folder: Path, endings: tuple[str, ...], src: Path) -> list[str]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .class_folders import Labelled, find_files
+from .class_folders import Labelled, find_files, printable
 from .command import print_summary, run, writer_arguments, writer_options
 from .features import Feature
 from .format import DataSetError
@@ -82,8 +82,9 @@ def write_images(
 
         counts = np.bincount([picture.label for picture in pictures], minlength=len(names)).tolist()
         manifest = Manifest(staging.folder, "images", seed, FEATURES, classes=names, class_records=counts)
-        loose = [name for name in sorted(os.listdir(src)) if name.lower().endswith((*ENDINGS, *ALSO))]
-        manifest.skipped = [{"file": name, "reason": "it lies in no class folder"} for name in loose]
+        for name in sorted(os.listdir(src)):
+            if name.lower().endswith((*ENDINGS, *ALSO)) and not name.startswith("."):
+                manifest.skipped.append({"file": printable(name), "reason": "it lies in no class folder"})
         return write_shards(
             len(pictures),
             encode,

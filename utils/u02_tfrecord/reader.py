@@ -53,10 +53,10 @@ def read_records(
     import tensorflow as tf
 
     runs = _sound_runs(source, verify, on_corrupt)
-    columns = ([str(run.path) for run in runs], [run.offset for run in runs], [run.records for run in runs])
-    dataset = tf.data.Dataset.from_tensor_slices(
-        tuple(map(tf.constant, columns, (tf.string, tf.int64, tf.int64)))
-    )
+    paths = tf.constant([str(run.path) for run in runs])
+    offsets = tf.constant([run.offset for run in runs], tf.int64)
+    counts = tf.constant([run.records for run in runs], tf.int64)
+    dataset = tf.data.Dataset.from_tensor_slices((paths, offsets, counts))
     if shuffle_files:
         dataset = dataset.shuffle(len(runs), seed=seed)
         dataset = dataset.interleave(_open_run, cycle_length=min(FILES_AT_ONCE, len(runs)))

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from utils.lesson import quiet_start
 
+from .class_folders import printable
 from .format import DataSetError
 from .manifest import NAME, Manifest, Shard, load_manifest, sha256_of
 
@@ -234,7 +235,7 @@ def _kept(
     for record in records:
         bar.update()
         if isinstance(record, Skipped):
-            manifest.skipped.append({"file": record.file, "reason": record.reason})
+            manifest.skipped.append({"file": printable(record.file), "reason": record.reason})
             if record.label is not None:
                 manifest.class_records[record.label] -= 1
             bar.set_postfix(skipped=len(manifest.skipped))
