@@ -261,13 +261,11 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path):
     found = []
     for name in ("whole", "killed"):
         reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(tmp_path / name / "state"))
-        keys = [
-            key for key in sorted(reader.get_variable_to_shape_map()) if key.startswith(("model", "m", "s"))
-        ]
-        keys = [key for key in keys if not key.startswith(("save_counter", "seconds"))]
+        shapes = reader.get_variable_to_shape_map()
+        keys = [key for key in shapes if not key.startswith(("seconds", "save_counter", "_CHECKPOINTABLE"))]
         found.append({key: reader.get_tensor(key) for key in keys})
     whole, killed = found
-    assert whole.keys() == killed.keys() and len(whole) >= 15
+    assert whole.keys() == killed.keys() and any(key.startswith("model/") for key in whole)
     for key, value in whole.items():
         np.testing.assert_array_equal(killed[key], value, err_msg=key)
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "killed")]
