@@ -429,10 +429,8 @@ with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:  # th
     try:
         session.run(added)
     except tf.errors.FailedPreconditionError as error:
-        print(
-            "before its initialiser:",
-            next(line for line in error.message.splitlines() if "find variable" in line),
-        )
+        message = next(line for line in error.message.splitlines() if "find variable" in line)
+        print("before its initialiser:", message.split(".")[0])
     session.run(v1.variables_initializer([added]))
     values = session.run([kept, added])
     v1.train.Saver().save(session, whole_path)  # now the whole
