@@ -200,7 +200,8 @@ def accuracy(model):
 # %% [markdown]
 # ## Keep the last three, and the best
 # A `CheckpointManager` numbers checkpoints and deletes old ones. One keeps the last three, to resume from; another
-# keeps only the one with the best validation accuracy.
+# keeps only the one with the best validation accuracy. (With `fit`, the callback `keras.callbacks.ModelCheckpoint`
+# with `save_best_only=True` does the latter.)
 
 # %%
 training = Training()
@@ -222,12 +223,14 @@ while training.optimizer.iterations < STOP_AT:
 show_folder(FOLDER / "latest")
 listed = [line for line in (FOLDER / "latest" / "checkpoint").read_text().splitlines() if "path" in line]
 print("\nin the file 'checkpoint':", *listed, sep="\n")
+print("\nbest:", os.path.basename(best.latest_checkpoint), f"with validation accuracy {best_accuracy:.4f}")
 kept = [os.path.basename(name) for name in latest.checkpoints]
 assert kept == [f"ckpt-{STOP_AT - back * SAVE_EVERY}" for back in (2, 1, 0)]
 
 # %% [markdown]
 # Three are left. The text file `checkpoint` says which is the latest; its paths are relative, so the folder can
-# move. What is in one of them, and what takes the space?
+# move. It is replaced only after a new checkpoint is complete, so a process that dies while writing leaves the
+# previous one in force. What is in one of them, and what takes the space?
 
 # %%
 totals = {"model": 0, "optimizer": 0}

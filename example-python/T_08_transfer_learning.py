@@ -31,8 +31,8 @@ print("TensorFlow", tf.__version__, "· Keras", keras.__version__, "· NumPy", n
 
 # %% [markdown]
 # ## Knobs
-# The network has the shape of T_04's, with half the filters and a quarter of the dense units, so that 70 trainings
-# fit into minutes. Learning rates and steps were chosen on validation digits, for each way of training its own.
+# The network has the shape of T_04's, with half the filters and a quarter of the dense units, so that some
+# hundred trainings fit into minutes. Learning rates and steps were chosen on validation digits, for each way of training its own.
 
 # %%
 QUICK = os.environ.get("TUTORIAL_QUICK") == "1"
@@ -42,7 +42,7 @@ FEATURES = 256  # units of the dense layer; what it puts out are the features th
 DROPOUT = 0.5  # on the features, in training
 BASE_EPOCHS, BASE_PICTURES = (1, 3000) if QUICK else (2, 28038)  # training of the old task; 28,038 are all
 LABELS_PER_CLASS = (1, 20) if QUICK else (1, 2, 5, 10, 20, 50, 100)
-REPEATS = 2 if QUICK else 5  # each with other pictures, other first weights, other batches
+REPEATS = 2 if QUICK else 8  # each with other pictures, other first weights, other batches
 BATCH = 50  # or all pictures, when there are fewer
 HEAD_STEPS, HEAD_RATE = (20 if QUICK else 300), 3e-3  # frozen: only the head learns
 CONTROL_RATE = 1e-2  # for a head on random features, which are smaller
