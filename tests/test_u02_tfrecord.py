@@ -127,12 +127,14 @@ def test_the_next_record_is_found_wherever_it_begins(tmp_path, monkeypatch):
 def test_records_behind_a_damaged_length_are_found(tmp_path):
     path = tmp_path / "file"
     records = [b"a", random.Random(1).randbytes(1 << 20), b"b", b"c"]
+    ends = np.cumsum([16 + len(record) for record in records]).tolist()
     content = bytearray(b"".join(map(u02.frame_record, records)))
-    content[17] ^= 1
+    content[ends[0]] ^= 1  # the length of record 1
+    content[ends[3] - 1] ^= 1  # the checksum of the data of record 3
     path.write_bytes(content)
     report = checks.examine_plainly(path)
-    assert [run[1:] for run in report.sound] == [(0, 1), (17 + 16 + (1 << 20), 2)]
-    assert [(damage.record, damage.offset) for damage in report.damage] == [(1, 17)]
+    assert [run[1:] for run in report.sound] == [(0, 1), (ends[1], 1)]
+    assert [(damage.record, damage.offset) for damage in report.damage] == [(1, ends[0]), (3, ends[2])]
 
 
 def test_a_gzip_file_is_called_by_its_name(tmp_path):
@@ -261,17 +263,22 @@ def test_records_come_back_in_order_and_batches(dataset):
     assert u02.read_records(u02.load_manifest(dataset).files).cardinality() == 20
 
 
-def test_shuffling_shows_every_record_once_and_repeats_by_seed(dataset):
-    options = {"shuffle_files": True, "shuffle_buffer": 5, "seed": 3}
-    records = u02.read_arrays(dataset, **options)
-    first, second = labels(records), labels(records)
-    assert sorted(first) == sorted(second) == list(range(20))
-    assert first != second, "each epoch has its own order"
-    assert labels(u02.read_arrays(dataset, **options)) == first
-    assert labels(u02.read_arrays(dataset, **(options | {"seed": 4}))) != first
-    only_files = labels(u02.read_arrays(dataset, shuffle_files=True, seed=3))
-    assert only_files != list(range(20))
-    assert [label for label in only_files if label < 7] == list(range(7)), "within a file the order stays"
+def test_shuffling_shows_every_record_once_and_repeats_by_seed(tmp_path):
+    folder = u02.write_arrays({"label": np.arange(24)}, tmp_path / "set", shards=8, seed=None).folder
+    for options in (
+        {"shuffle_files": True},
+        {"shuffle_buffer": 5},
+        {"shuffle_files": True, "shuffle_buffer": 5},
+    ):
+        records = u02.read_arrays(folder, seed=3, **options)
+        first, second = labels(records), labels(records)
+        assert sorted(first) == sorted(second) == list(range(24))
+        assert first != second, "each epoch has its own order"
+        assert labels(u02.read_arrays(folder, seed=3, **options)) == first
+        assert labels(u02.read_arrays(folder, seed=4, **options)) != first
+    only_files = labels(u02.read_arrays(folder, shuffle_files=True, seed=3))
+    assert [label for label in only_files if label < 3] == [0, 1, 2], "within a file the order stays"
+    assert only_files[:3] != [3 * (only_files[0] // 3) + step for step in range(3)], "files take turns"
 
 
 def test_a_place_in_the_data_can_be_saved(dataset, tmp_path):
