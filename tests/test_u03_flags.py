@@ -9,9 +9,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
-import nbclient
-import nbformat
 import pytest
 from absl import flags
 
@@ -101,7 +100,7 @@ def test_given_flags_are_the_same_in_both_styles(for_argparse, for_absl, expecte
 def test_bad_values_are_refused_in_both_styles(capsys, flag, value, message):
     said = refusal(capsys, f"--{flag}={value}")
     assert said.startswith(f"argument --{flag}: ") and repr(value) in said and message in said
-    with pytest.raises(flags.Error, match=flag):
+    with pytest.raises(flags.Error, match=f"flag --{flag}"):
         u03.absl_settings([f"--{flag}={value}"])
 
 
@@ -198,6 +197,9 @@ def test_script_reads_sys_argv_and_a_notebook_nothing(monkeypatch):
 
 def test_in_a_real_kernel():
     """One cell, run twice: it declares, parses and logs, and neither the kernel's -f nor the second run disturbs it."""
+    import nbclient
+    import nbformat
+
     cell = """
 from absl import flags
 from utils.u01_logging import get_logger
@@ -310,6 +312,19 @@ def test_settings_cannot_be_written(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_interrupted_write_leaves_the_old_settings(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    u03.save_settings(path, {"steps": 1})
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)  # the last act of an atomic write
+    with pytest.raises(u03.FlagError, match="No space left on device"):
+        u03.save_settings(path, {"steps": 2})
+    assert u03.load_settings(path) == {"steps": 1}
+
+
 def test_example_in_the_text():
     result = doctest.testmod(u03)
     assert result.attempted == 1 and result.failed == 0
@@ -359,6 +374,10 @@ def test_tf_flags_are_absl_flags(monkeypatch):
     import tensorflow as tf
 
     v1 = tf.compat.v1.flags
+    used = mock.Mock(wraps=v1)
+    assert (
+        u03.absl_settings([], used) == DEFAULTS and used.DEFINE_boolean.called
+    )  # it is TensorFlow that declares
     for argv in ([], ["--steps=7", "--noaugment", "--hidden=1,2", "--optimizer=sgd"]):
         assert u03.absl_settings(argv, v1) == u03.absl_settings(argv)
     with pytest.raises(flags.IllegalFlagValueError, match="learning_rate"):
