@@ -18,16 +18,17 @@ help: ## list these targets
 setup: ## create .venv and install the pinned packages (the other targets do this themselves)
 	@$(PYTHON) tools/setup_env.py --tf $(TF)
 
-data: setup ## verify and prepare the data sets
+data: setup ## verify MNIST and make the picture sets (once, about a minute)
 	@$(PY) data/prepare.py
 
-lab: data ## open the lessons in JupyterLab (PORT=8899, IP=0.0.0.0 to reach it from outside)
+lab: setup ## open the lessons in JupyterLab (PORT=8899, IP=0.0.0.0 to reach it from outside)
+	@$(PY) data/prepare.py --shipped
 	@$(PY) tools/lab.py --port $(PORT) --ip $(IP)
 
-test: data ## run all tests (ARGS="-k mnist" to select)
+test: setup ## run all tests (ARGS="-k mnist" to select)
 	@$(PY) -m pytest $(ARGS)
 
-notebooks: data ## build and execute the notebooks from the lesson scripts (T=T_02 for one)
+notebooks: setup ## build and execute the notebooks from the lesson scripts (T=T_02 for one)
 	@$(PY) -m tools.notebooks $(T)
 	@$(PY) -m benchmarks.tables
 

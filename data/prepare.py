@@ -1,21 +1,31 @@
-"""Verify the data that comes with the repository and make what is made from installed packages.
+"""Verify the data that comes with the repository, and make the picture sets from installed packages.
 
-make data
+    make data                                      everything; about a minute, and nothing when it is there
+    .venv/bin/python data/prepare.py --shipped     only verify what comes with the repository
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+
+import avatars
 
 from utils.mnist import SHA256, DataError, read_idx
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shipped", action="store_true", help="make no picture sets")
+    args = parser.parse_args(argv)
     try:
-        sizes = [read_idx(name).shape[0] for name in SHA256]
+        sizes = {name: read_idx(name).shape[0] for name in SHA256}
     except DataError as error:
         sys.exit(f"data: {error}")
-    print(f"data: MNIST verified ({sizes[0]:,} training and {sizes[2]:,} test images).")
+    training, test = sizes["train-images-idx3-ubyte"], sizes["t10k-images-idx3-ubyte"]
+    print(f"data: MNIST verified ({training:,} training and {test:,} test images).", flush=True)
+    if not args.shipped:
+        sys.exit(avatars.main([]))
 
 
 if __name__ == "__main__":

@@ -103,10 +103,9 @@ def report(**figures: float) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write `content` as JSON, whole or not at all (a temporary file in the same folder, then a rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False, encoding="utf-8"
-    ) as part:
-        json.dump(content, part, indent=1, ensure_ascii=False)
-        part.write("\n")
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
