@@ -66,13 +66,10 @@ def write_arrays(
         def encode(rows: np.ndarray) -> list[bytes]:
             import tensorflow as tf
 
-            columns = {name: as_array(array[rows]) for name, array in arrays.items()}
+            columns = [features[name].encode(as_array(array[rows])) for name, array in arrays.items()]
             examples = []
-            for place in range(len(rows)):
-                # A row as a slice: column[place] of an array of texts would be no array any more.
-                row = {name: column[place : place + 1] for name, column in columns.items()}
-                feature = {name: features[name].encode(value) for name, value in row.items()}
-                example = tf.train.Example(features=tf.train.Features(feature=feature))
+            for row in zip(*columns):
+                example = tf.train.Example(features=tf.train.Features(feature=dict(zip(arrays, row))))
                 examples.append(example.SerializeToString(deterministic=True))
             return examples
 

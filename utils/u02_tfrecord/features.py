@@ -13,6 +13,7 @@ read. `raw` is little-endian, the last axis runs fastest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -96,19 +97,22 @@ class Feature:
             return "int64_list"
         return "raw"
 
-    def encode(self, array: np.ndarray) -> tf.train.Feature:
-        """One value, an array of this type and shape or `(1,) + shape`, as a `tf.train.Feature`."""
+    def encode(self, rows: np.ndarray) -> list[tf.train.Feature]:
+        """Each of `rows`, an array `(n,) + shape` of this type, as a `tf.train.Feature`; a list of n."""
         import tensorflow as tf
 
         if self.stored == "raw":
-            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[little.tobytes()]))
-        values = array.ravel().tolist()  # protobuf takes a list several times faster than an array
+            little = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
+            return [tf.train.Feature(bytes_list=tf.train.BytesList(value=[row.tobytes()])) for row in little]
+        if self.stored == "int64_list":
+            rows = rows.astype(np.int64, copy=False)
+        # protobuf takes lists of Python's numbers several times faster than arrays
+        lists = rows.reshape(len(rows), math.prod(self.shape)).tolist()
         if self.stored == "bytes_list":
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+            return [tf.train.Feature(bytes_list=tf.train.BytesList(value=values)) for values in lists]
         if self.stored == "float_list":
-            return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value) for value in values]))
+            return [tf.train.Feature(float_list=tf.train.FloatList(value=values)) for values in lists]
+        return [tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for values in lists]
 
     def parser(self, sequence: bool = False) -> tf.io.FixedLenFeature | tf.io.FixedLenSequenceFeature:
         """What `tf.io.parse_example` (or, for a step, `tf.io.parse_sequence_example`) must be told about it."""

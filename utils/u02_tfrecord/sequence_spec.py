@@ -76,12 +76,11 @@ class SequenceSpec:
         check_same_names(self.sequences, sequences)
         features, lists = {}, {}
         for name, feature in self.context.items():
-            features[name] = feature.encode(fit(name, context[name], feature, steps=False))
+            value = fit(name, context[name], feature, steps=False)
+            (features[name],) = feature.encode(value[np.newaxis])
         for name, feature in self.sequences.items():
             steps = fit(name, sequences[name], feature, steps=True)
-            # A step as a slice: steps[place] of an array of texts would be no array any more.
-            each = [feature.encode(steps[place : place + 1]) for place in range(len(steps))]
-            lists[name] = tf.train.FeatureList(feature=each)
+            lists[name] = tf.train.FeatureList(feature=feature.encode(steps))
         return tf.train.SequenceExample(
             context=tf.train.Features(feature=features),
             feature_lists=tf.train.FeatureLists(feature_list=lists),
