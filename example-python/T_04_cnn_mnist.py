@@ -8,7 +8,8 @@
 # 2. build one network three ways, from raw operations, own layer functions and Keras layers, and prove them equal;
 # 3. train it in mini-batches, and look at its kernels, its feature maps and its mistakes.
 #
-# **Read before**: [T_02](T_02_feedforward_mnist.ipynb), for loss, optimizer and batches.
+# **Read before**: [T_02](T_02_feedforward_mnist.ipynb) for loss, optimizer and batches, and
+# [T_03](T_03_variable_naming.ipynb) for names of variables.
 #
 # **Time**: not measured yet.
 
@@ -67,9 +68,7 @@ def scale(images):
 
 
 for name, array in [("train", train_images), ("validation", validation_images), ("test", test_images)]:
-    print(
-        f"{name:<10} {array.shape!s:<18} {np.dtype(array.dtype.name)}  {np.asarray(array).nbytes / 1e6:5.1f} MB"
-    )
+    print(f"{name:<10} {array.shape!s:<18} {np.prod(array.shape) / 2**20:5.1f} MiB as bytes")
 
 # %% [markdown]
 # ## Convolution by hand
@@ -158,17 +157,14 @@ def conv2d_one(image, kernel, stride=1, padding="VALID"):
 
 
 for padding in ("VALID", "SAME"):
-    by_hand, by_tensorflow = (
-        convolve(image, kernel, padding=padding),
-        conv2d_one(image, kernel, padding=padding),
-    )
-    assert np.array_equal(by_hand, by_tensorflow)
+    by_hand = convolve(image, kernel, padding=padding)
+    assert np.array_equal(by_hand, conv2d_one(image, kernel, padding=padding))
     print(f"{padding:<5} by hand and tf.nn.conv2d agree on all {by_hand.size} numbers")
 
 # %% [markdown]
 # One word on the name: in mathematics a convolution turns the kernel upside down and back to front first. What
-# all neural network libraries call convolution does not. It makes no difference to learning, since the kernel is
-# learned either way round, but it does when you compare with SciPy.
+# neural network libraries call convolution does not. It makes no difference to learning, since the kernel is learned
+# either way round, but it does when you compare with SciPy.
 
 # %%
 from scipy.signal import convolve2d, correlate2d
@@ -190,7 +186,8 @@ print("SciPy agrees: our convolution is its correlate2d, or its convolve2d with 
 # %%
 def output_size(size, kernel_size, stride, padding):
     """Length of one side of the output of a convolution or pooling."""
-    return -(-(size - kernel_size + 1) // stride) if padding == "VALID" else -(-size // stride)
+    places = size if padding == "SAME" else size - kernel_size + 1  # for stride 1
+    return -(-places // stride)
 
 
 random = np.random.default_rng(SEED)
@@ -199,10 +196,10 @@ for n in range(5, 12):
     for k in range(1, 6):
         for s in range(1, 4):
             for padding in ("VALID", "SAME"):
-                picture, weights = random.integers(-9, 10, (n, n)), random.integers(-9, 10, (k, k))
-                expected = conv2d_one(np.float32(picture), np.float32(weights), s, padding)
-                found = convolve(picture, weights, s, padding)
-                assert np.array_equal(found, expected)
+                picture = random.integers(-9, 10, (n, n)).astype(np.float32)
+                detector = random.integers(-9, 10, (k, k)).astype(np.float32)
+                found = convolve(picture, detector, s, padding)
+                assert np.array_equal(found, conv2d_one(picture, detector, s, padding))
                 assert len(found) == output_size(n, k, s, padding)
                 checked += 1
 print(f"{checked} combinations of size, kernel, stride and padding: sizes and values agree")
@@ -451,8 +448,8 @@ measured = sum(output.numpy().nbytes for output in look_inside(probe))
 assert measured == len(probe) * numbers_per_image * 4, "the formula must match real arrays"
 
 # %% [markdown]
-# Training needs more still, since each output also gets a gradient. And the test set of MNIST is tiny: a
-# million small colour photographs would not fit into any computer at once. So we go through the data in
+# Training needs more still, since each output also gets a gradient. And these pictures are tiny: photographs have a
+# thousand times as many pixels, and the outputs of the layers grow with them. So we go through the data in
 # mini-batches, for training and for evaluation. For evaluation this changes nothing but the memory, because every
 # image is judged for itself.
 
@@ -608,8 +605,9 @@ save_figure(draw_network(first_kernels, digits, subtitle), "conv_mnist.png", dpi
 
 # %% [markdown]
 # Follow a framed kernel to its framed map: it lights up where the picture looks like the kernel, and stays dark
-# elsewhere. The maps of the second convolution are coarser and show parts of strokes: ends, bends, crossings. In
-# `fc1` places are gone. The row of units that speak for the right digit is the brightest, and that decides.
+# elsewhere. The maps of the second convolution are coarser and mostly dark: each waits for one combination, and
+# finds it at few places. In `fc1` there are no places any more. The row of units that speak for the right digit is
+# the brightest, and that decides.
 
 # %% [markdown]
 # # The same in TF 1.x

@@ -104,7 +104,7 @@ def draw_network(kernels: np.ndarray, digits: Sequence[Digit], subtitle: str) ->
     """Draw the kernels above, and below a row for each digit: picture, feature maps, dense units, answer.
 
     Kernels and their maps are sorted by direction; three clear ones are framed, and so are their maps. In each
-    group of maps, brightness is relative to the strongest half percent of that group.
+    group of maps, brightness is relative to the strongest percent of that group.
 
     Args:
         kernels: `(32, 5, 5)` weights of the first convolution.
@@ -133,7 +133,7 @@ def draw_network(kernels: np.ndarray, digits: Sequence[Digit], subtitle: str) ->
             "Three are framed, and so is what they find below.",
             size=13.5,
         )
-        limit = np.abs(kernels).max()
+        limit = np.percentile(np.abs(kernels), 98)
         style = {"cmap": "berlin", "vmin": -limit, "vmax": limit}
         show_maps(place(0.3, 1.6, 14.4, 1.67), kernels[order], 16, framed, **style)
         first = digits[0]
@@ -145,7 +145,7 @@ def draw_network(kernels: np.ndarray, digits: Sequence[Digit], subtitle: str) ->
             picture, conv1, conv2 = (place(left, top, width, 2.55) for left, width in COLUMNS[:3])
             votes, answer = (place(left, top + 0.1, width, 2.2) for left, width in COLUMNS[3:])
             show_maps(picture, digit.picture[None], 1, cmap="gray")
-            bright = [np.percentile(maps, 99.5) for maps in (digit.conv1, digit.conv2)]
+            bright = [np.percentile(maps, 99) for maps in (digit.conv1, digit.conv2)]
             show_maps(conv1, digit.conv1[order], 8, framed, cmap="magma", vmin=0, vmax=bright[0])
             show_maps(conv2, digit.conv2, 8, cmap="magma", vmin=0, vmax=bright[1])
             votes.imshow(digit.votes, cmap="magma", aspect="auto", vmin=0)  # rows beside the answer's bars
