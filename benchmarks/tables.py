@@ -26,8 +26,10 @@ MARKED = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end
 # What the lesson table says of each lesson's result; the names are those the lesson gives to `report`.
 LESSON_RESULTS = {
     "T_01": "a = {a:.3f}, b = {b:.3f} found for y = 0.2 x² + 0.3",
-    "T_02": "{test_accuracy_mean:.2%} test accuracy, mean of three seeds",
-    "T_04": "{test_accuracy:.2%} test accuracy, mean of three seeds",
+    "T_02": "{test_accuracy:.2%} ± {spread:.2%} test accuracy, three seeds",
+    "T_04": "{test_accuracy:.2%} ± {test_accuracy_std:.2%} test accuracy, three seeds",
+    "T_09": "{padding_padded:.0%} padding becomes {padding_bucketed:.0%}; {test_accuracy:.1%} of the digits read",
+    "T_12": "{test_accuracy:.2%} ± {test_accuracy_std:.2%} test accuracy, three seeds",
 }
 
 
