@@ -266,7 +266,7 @@ all_but_optimizer.restore(latest.latest_checkpoint).assert_existing_objects_matc
 
 
 def follow(training, steps):
-    """Train on; returns the length of each step of the hidden kernel and the validation losses, (steps,) each."""
+    """Train on; returns how far each step moves the hidden kernel, and the validation loss before each step."""
     moved, validation = [], []
     for _ in range(steps):
         before = training.model.hidden.kernel.numpy()
@@ -279,7 +279,7 @@ def follow(training, steps):
 ways = {"never interrupted": training, "everything restored": restored, "optimizer forgotten": forgetful}
 curves = {name: follow(way, RESUMED_STEPS) for name, way in ways.items()}
 for name, (moved, validation) in curves.items():
-    print(f"{name:<20} first step moves the kernel by {moved[0]:.3f}; mean loss over the next 20 steps "
+    print(f"{name:<20} first step moves the kernel by {moved[0]:.3f}; mean validation loss of the next 20 "
           f"{np.mean(validation[1:21]):.4f}")  # fmt: skip
 same = [np.array_equal(a, b) for a, b in zip(training.model.get_weights(), restored.model.get_weights())]
 assert all(same) and curves["never interrupted"] == curves["everything restored"]
@@ -301,7 +301,7 @@ save_figure(figure, "T_07_resume.png")
 # %% [markdown]
 # Blue lies on grey: the restored training *is* the uninterrupted one. Red sees the same batches with a fresh Adam.
 # Adam divides each gradient by its running size. A fresh one knows no size yet, so its first steps move every weight
-# by nearly the full learning rate, and the network is pushed away from where it was.
+# that has a gradient by nearly the full learning rate, and the network is pushed away from where it was.
 
 # %% [markdown]
 # ## Average several checkpoints
@@ -355,7 +355,7 @@ print("part: the hidden layer is restored, the output layer is untouched")
 # | kind | holds | needs your program | for |
 # |---|---|---|---|
 # | checkpoint | anything: weights, optimizer, data position | yes | resuming a training |
-# | `.weights.h5` | weights, in groups named after the layers | yes | the same network elsewhere |
+# | `.weights.h5` | weights, a group for each layer | yes | the same network elsewhere |
 # | `.keras` | architecture and weights; optimizer if compiled | own classes only | other Keras programs |
 # | SavedModel | weights and the recorded graph | no | serving, from any language |
 #
@@ -510,6 +510,8 @@ print(
 assert loss_difference < 1e-4 and weight_difference < 1e-4
 
 # %% [markdown]
+# `tests/test_t07.py` runs these cells on a file that TensorFlow 1.15.5 itself wrote, with the same result.
+#
 # **What changed**: names in one global list became paths through objects; the graph left the checkpoint and went to
 # the SavedModel; the manager took over `max_to_keep`; and the data position can be saved, which a `Saver` could not.
 #

@@ -97,7 +97,8 @@ def test_a_checkpoint_of_tensorflow_1_15_is_read_and_its_training_continued(tmp_
         "v1_weights": [stored[f"w{number}"] for number in range(4)],
     }
     cells = section(
-        "# %% [markdown]\n# ### A TF 1.x checkpoint in TensorFlow 2", "# %% [markdown]\n# **What changed**"
+        "# %% [markdown]\n# ### A TF 1.x checkpoint in TensorFlow 2",
+        "# %% [markdown]\n# `tests/test_t07.py` runs",
     )
     exec(compile(cells, "T_07", "exec"), names)  # its assertions are the test
     assert names["score_difference"] < 1e-5 and names["weight_difference"] < 1e-5
