@@ -270,7 +270,7 @@ assert one_label[0].numpy() in digits[row], "the picture has its own label"
 # ## Arrays larger than memory
 # `from_tensor_slices` copies its arrays into the pipeline. Data that does not fit in memory stays on disk: open it as a
 # memory map and let only the rows of a batch be read, or write it to TFRecord files
-# ([T_09](T_09_tfrecord_sequences.ipynb), [T_11](T_11_dataset_images.ipynb)).
+# ([T_09](T_09_tfrecord_sequences.ipynb)).
 
 # %%
 import tempfile
@@ -398,7 +398,7 @@ assert costs["one-shot, get_next in the loop"][1] > costs["one-shot, get_next on
 #
 # ## The speed table
 # The 2018 tutorial published a table of these iterators that many people copied, without the reason. Here it is again
-# in full size, measured by `make bench B=T_10`, beside today's ways.
+# in full size, measured by `.venv/bin/python -m benchmarks.t10_dataset`, beside today's ways.
 
 # %%
 stored = RESULTS / "T_10.json"
@@ -427,7 +427,7 @@ if stored.exists():
     save_figure(figure, "T_10_speed.png", dpi=90)
 
 # %% [markdown]
-# From top to bottom the same work gets faster by five orders of magnitude. The first rows copy the whole data set on
+# From top to bottom the same work gets faster by orders of magnitude. The first rows copy the whole data set on
 # every call. Taking `get_next` out of the loop removes that. Today's plain pipeline still moves rows one by one;
 # gathering by row number is close to plain NumPy indexing, and the copy limit is what the memory itself allows.
 
@@ -457,4 +457,4 @@ report(shuffling_rows_ms=slices_ms, shuffling_row_numbers_ms=gathered_ms)
 # 3. The time grows with the number of rows, as all of them are handled on every call, though the batch stays the same.
 # </details>
 #
-# **Next**: [T_11 Data sets from pictures](T_11_dataset_images.ipynb)
+# **Next**: [T_12 Layers](T_12_layers_api.ipynb); T_11, data sets from pictures, is still to come.
