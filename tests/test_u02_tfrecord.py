@@ -47,6 +47,12 @@ def tensorflow_reads(path):
         return None
 
 
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 def labels(records):
     return [int(element["label"]) for element in records]
 
@@ -359,6 +365,10 @@ def test_when_nothing_is_sound_skipping_is_an_error(file):
         (lambda folder: (folder / "manifest.json").write_text("{"), "damaged"),
         (lambda folder: (folder / "manifest.json").write_text('{"format": "another"}'), "not a description"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "not a description"),
+        (
+            lambda folder: edit(folder / "manifest.json", '"records": 20,', '"records": 21,'),
+            "21 records.* have 20",
+        ),
         (lambda folder: folder.rename(folder.with_name(folder.name + ".part")), "run its writer again"),
     ],
 )

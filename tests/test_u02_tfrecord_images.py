@@ -3,9 +3,11 @@
 import io
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -206,11 +208,31 @@ def test_two_writers_of_one_data_set_do_not_meet(tmp_path):
     u02.write_arrays({"x": [1]}, tmp_path / "set")
 
 
+def test_what_appears_meanwhile_is_not_touched(tmp_path):
+    manifest = u02.write_arrays({"x": [1]}, tmp_path / "mine")
+    with pytest.raises(u02.DataSetError, match="exists"), writer.Staging(tmp_path / "set", False) as staging:
+        shutil.copytree(manifest.folder, tmp_path / "set")
+        manifest.folder = staging.folder
+        staging.publish(manifest)
+    assert values(u02.read_arrays(tmp_path / "set"), "x") == [1]
+    shutil.rmtree(tmp_path / "set")
+    with writer.Staging(tmp_path / "set", False) as staging:
+        manifest.folder = staging.folder
+        staging.publish(manifest)
+        (tmp_path / "set.part").mkdir()  # the next writer has begun
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "set", "set.part"]
+
+
 def test_wrong_numbers_are_refused(tmp_path):
     for options in ({"shards": 0}, {"shards": 2.5}, {"workers": 0}, {"workers": -1}, {"seed": -1}):
         with pytest.raises(u02.DataSetError, match=next(iter(options))):
             u02.write_arrays({"x": [1, 2, 3]}, tmp_path / "set", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_work_at_the_same_time():
+    together = threading.Barrier(3, timeout=20)  # whoever comes waits for the other two
+    assert len(set(writer.in_order(lambda number: together.wait(), range(3), workers=3))) == 3
 
 
 def test_pieces_shrink_when_records_are_large():

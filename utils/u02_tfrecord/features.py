@@ -51,7 +51,7 @@ def as_array(value: object) -> np.ndarray:
     if array.dtype.name not in (*RAW, "float32", "int64", "uint32"):
         hint = "int64" if array.dtype.kind in "iu" else "another type"
         raise DataSetError(f"values of type {array.dtype.name} cannot be stored; convert them to {hint}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array
 
 
 def _texts(array: np.ndarray) -> np.ndarray:
