@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageChops
+from PIL import Image
 
 ROBOHASH = "2.0"  # the version whose parts are described here
 PART_SIZE = 1024  # pixels of the cats' parts as they were drawn
@@ -208,12 +208,10 @@ def cat(numbers: Iterable[int], size: int) -> Image.Image:
     whole = Image.new("RGBA", (size, size))
     lay(whole, body)
     if fur is not None:
-        # The markings of some coats are painted beyond the body; only what is on the body belongs to the cat.
-        (left, top), (width, height) = fur.place, fur.image.size
-        below = whole.crop((left, top, left + width, top + height)).getchannel("A")
-        markings = fur.image.copy()
-        markings.putalpha(ImageChops.multiply(markings.getchannel("A"), below))
-        whole.alpha_composite(markings, fur.place)
+        # The markings of some coats are painted beyond the body; they colour it, and leave its shape as it is.
+        shape = whole.getchannel("A")
+        whole.paste(fur.image, fur.place, fur.image)
+        whole.putalpha(shape)
     for part in others:
         lay(whole, part)
     return whole
