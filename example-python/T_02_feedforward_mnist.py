@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_01 Basic usage](T_01_basic_usage.ipynb).
 #
-# **Time**: not measured yet.
+# **Time**: 1.6 minutes on a two-core CPU, from a measured run.
 
 # %%
 import math
@@ -175,7 +175,7 @@ np.testing.assert_allclose(stable_cross_entropy(logits + 1000, labels), large, r
 
 # %% [markdown]
 # The library's function is the stable form; that is why it takes logits and not probabilities. "Sparse" means that
-# labels are class numbers, not rows with a single 1.
+# labels are class numbers, not rows with a single 1; "v2" is a part of its inner name.
 #
 # The gradient of this loss is as simple as can be: the probabilities, minus 1 at the right class. Training pushes the
 # right logit up and the others down, each by as much as it is off.
@@ -202,7 +202,8 @@ print(f"weights 40 times as large  {mean_loss(first_x, first_y, [40 * weight for
 # %% [markdown]
 # With He initialisation the untrained network is about as wrong as ten equal probabilities. With large weights it is
 # wrong and sure of it.
-#
+
+# %% [markdown]
 # ## The optimizer: Adam
 # Gradient descent subtracts the gradient times one learning rate. Some weights have gradients a thousand times larger
 # than others, so no single rate suits all. *Adam* (Kingma & Ba 2015) gives each weight a step of its own. It keeps two
@@ -262,7 +263,8 @@ for t in range(1, 6):
 
 # %% [markdown]
 # The first step is 0.1 for both, though one gradient is a hundred times the other.
-#
+
+# %% [markdown]
 # ## Batches: shuffle numbers, not pictures
 # One training step looks at 100 images. Each *epoch*, a pass over the training set, takes them in a new random order.
 # There is no need to move 55,000 images for that. We shuffle the row **numbers**, cut them into batches, and fetch the
@@ -379,16 +381,21 @@ for axis in axes:
     axis.legend(fontsize=8)
 save_figure(figure, "T_02_curves.png")
 
-for recipe, run in runs.items():
-    print(f"{recipe:<15} validation accuracy at the end {run.checks[-1, 1]:.2%}")
-chosen = max(runs, key=lambda recipe: runs[recipe].checks[-1, 1])
-print("chosen:", chosen)
-
 # %% [markdown]
 # With the constant rate (grey) the validation accuracy goes up and down to the end: each batch pushes the weights
 # somewhere else. With a falling rate it settles. The training loss falls on after that: the network then learns the
 # training images by heart, which helps nobody.
 #
+# A single look can be lucky, so we compare the mean of the last four.
+
+# %%
+validation_scores = {recipe: run.checks[-4:, 1].mean() for recipe, run in runs.items()}
+for recipe, score in validation_scores.items():
+    print(f"{recipe:<15} validation accuracy, mean of the last four looks {score:.2%}")
+chosen = max(validation_scores, key=validation_scores.get)
+print("chosen:", chosen)
+
+# %% [markdown]
 # ## The result: three seeds, the test set once
 # Another seed gives other first weights and another order of batches, and so another accuracy. We train the chosen
 # recipe with the remaining seeds, and only now touch the test set.
@@ -404,7 +411,8 @@ print(f"uncertainty because the test set is finite: {math.sqrt(mean * (1 - mean)
 
 # %% [markdown]
 # The last line is $\sqrt{p(1-p)/n}$ for a share $p$ counted among $n$ images. Differences below it mean nothing.
-#
+
+# %% [markdown]
 # ## Where it errs
 # The *confusion matrix* counts, for each true digit (row), how often each digit was answered (column). Right answers
 # are on the diagonal. The colour shows the errors only; the diagonal would drown them.
@@ -421,8 +429,8 @@ picture = axis.imshow(errors, cmap="Reds")
 for row, column in np.argwhere(confusion):
     colour = "0.6" if row == column else "white" if errors[row, column] > 0.6 * errors.max() else "black"
     axis.text(column, row, confusion[row, column], ha="center", va="center", fontsize=8, color=colour)
-axis.set(title=f"Confusion matrix, {errors.sum()} errors in {len(truth):,}", xticks=range(10), yticks=range(10),
-         xlabel="answer", ylabel="true digit")  # fmt: skip
+axis.set(xlabel="answer", ylabel="true digit", xticks=range(10), yticks=range(10))
+axis.set_title(f"Confusion matrix, seed {SEEDS[0]}: {errors.sum()} errors in {len(truth):,}")
 figure.colorbar(picture, label="number of errors")
 save_figure(figure, "T_02_confusion.png")
 
@@ -447,7 +455,8 @@ save_figure(figure, "T_02_misclassified.png")
 # %% [markdown]
 # Some are hard for people too, and a few labels are open to dispute, but most you read without effort. And the
 # network is sure of all of these wrong answers: a training loss near zero makes it too confident.
-#
+
+# %% [markdown]
 # ## How fast, and why
 # Our way against four others, all doing the same work. They take turns, and the best round of each counts, because
 # other programs on the machine can only slow a round down.
@@ -490,7 +499,8 @@ for name, seconds in best.items():
 # A block is fast for three reasons. Python, and the traffic between Python and TensorFlow, is paid once a block and not
 # in every step. Only row numbers go in; the images are there already. And Adam reads and writes each number once. What
 # is left is mostly the matrix products themselves.
-#
+
+# %% [markdown]
 # # The same in TF 1.x
 # Placeholders for the batch and the rate, `get_variable` for the weights, an optimizer that adds its operations to the
 # graph, and a `feed_dict` of NumPy arrays in each step. It gets the same first weights, batches and learning rates as
@@ -532,13 +542,16 @@ print(f"the same with the old default of epsilon: {np.abs(modern - losses_in_v1(
 assert difference < 1e-4
 
 # %% [markdown]
-# Both compute the same to the last digits of float32, and a forgotten epsilon is seen at once.
+# Both walk the same path; the tolerance of 1e-4 leaves room for processors that round differently. The test is strict,
+# because rounding errors grow in training: let the class `Adam` compute its powers as `beta1**t`, not by multiplying
+# step by step. That changes their last digit only, and the losses drift apart. So does a forgotten epsilon.
 #
 # **What changed**: placeholders became arguments, so a wrong shape is reported where you call and not in the session.
 # `minimize` was the tape and `apply` in one. `feed_dict` brought every batch from Python into the runtime; now the
 # data stays there and only row numbers travel. `tensorflow.examples.tutorials.mnist`, with its `next_batch`, is gone:
 # `utils/mnist.py` and `index_batches` replace it.
-#
+
+# %% [markdown]
 # ## Summary
 # 1. A network is matrix products with a ReLU between; He initialisation keeps the numbers at a good size.
 # 2. Softmax cross entropy is computed from logits, for stability; its gradient is probabilities minus labels.
@@ -566,8 +579,8 @@ report(
 # 1. About half a percent; the first matrix product is eight times smaller.
 # 2. All hidden numbers are 0, so `w2` gets no gradient, and zero `w2` lets none through to `w1`. Only `b2` learns: how
 #    frequent each digit is.
-# 3. `sum(tf.nn.softmax(network(test_x, run.weights)) for run in seed_runs)`, then `argmax`: usually a tenth better,
-#    because the networks err on different images.
+# 3. `sum(tf.nn.softmax(network(test_x, run.weights)) for run in seed_runs)`, then `argmax`: a tenth of a percent
+#    or so better, because the networks err on different images.
 # </details>
 #
 # **Next**: [T_03 Variable naming](T_03_variable_naming.ipynb)
