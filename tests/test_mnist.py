@@ -50,7 +50,7 @@ def expect_error(folder, *words):
 
 def test_missing_file(folder):
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    expect_error(folder, "t10k-labels-idx1-ubyte.gz", "missing")
+    expect_error(folder, "t10k-labels-idx1-ubyte.gz is missing")
 
 
 def test_truncated_file(folder):
