@@ -1,8 +1,9 @@
 """The engine of the three writers: order, threads, shards, checksums, and a folder that appears whole or not at all.
 
     order      a permutation of the record numbers from the seed, cut into `shards` parts of nearly equal size
-    encode     threads turn pieces of that order into bytes: reading files, decoding pictures and most of the copying
-               run outside Python's interpreter lock, so threads are enough and nothing has to be sent between processes
+    encode     threads turn pieces of that order into bytes. Reading files and decoding pictures run outside Python's
+               interpreter lock, so threads share that work well; records of small arrays are built by Python itself
+               and gain nothing, but take less time altogether than processes need to start
     write      one thread writes the bytes in order; the result does not depend on the number of threads
     publish    all of it happens in `<dst>.part`, which is renamed to `<dst>` when the manifest is written
 
