@@ -177,3 +177,25 @@ def test_check_names_what_is_wrong_and_the_repair(house):
 def test_an_unknown_lesson_is_named(house):
     with pytest.raises(SystemExit, match=r"no lesson is called 'T_77'\. There are: T_01_lesson"):
         notebooks.main(["T_77"])
+
+
+def test_changed_prose_is_taken_over_without_running(house, monkeypatch):
+    script, target = house
+    notebooks.main([])
+    outputs = [cell.get("outputs") for cell in nbformat.read(target, as_version=4).cells]
+    script.write_text(script.read_text().replace("# # A lesson", "# # A better title"))
+    monkeypatch.setattr(notebooks, "execute", lambda *a, **k: pytest.fail("it ran"))
+    notebooks.main(["--prose"])
+    stored = nbformat.read(target, as_version=4).cells
+    assert "A better title" in stored[0].source and [cell.get("outputs") for cell in stored] == outputs
+    notebooks.main(["--check"])
+
+
+def test_changed_code_cannot_be_taken_over_as_prose(house, capsys):
+    script, target = house
+    notebooks.main([])
+    before = target.read_bytes()
+    script.write_text(script.read_text().replace("1 + 1", "1 + 3", 1))
+    with pytest.raises(SystemExit):
+        notebooks.main(["--prose"])
+    assert "build it without --prose" in capsys.readouterr().err and target.read_bytes() == before

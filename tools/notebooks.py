@@ -3,6 +3,7 @@
     python -m tools.notebooks                 # all lessons
     python -m tools.notebooks T_02 T_04       # some
     python -m tools.notebooks --check         # fail when a notebook does not match its script; runs nothing
+    python -m tools.notebooks --prose T_02    # take over changed prose and keep the outputs; refuses changed code
 
 A notebook is written only if every cell passed, and whole or not at all. Building twice changes nothing but
 outputs: cell ids come from the cells' text, metadata is fixed. Minutes and key figures of each run go to
@@ -230,6 +231,22 @@ def set_time(script: Path, notebook: nbformat.NotebookNode, seconds: float) -> n
     return fresh
 
 
+def refresh_prose(script: Path, target: Path) -> None:
+    """Bring the text cells of a stored notebook up to date without running it.
+
+    Raises:
+        BuildError: there is no good notebook, or a code cell differs from the script's, so it must be executed.
+    """
+    fresh = convert(script.read_text(encoding="utf-8"), script.name)
+    code = lambda cells: [cell for cell in cells if cell.cell_type == "code"]
+    stored = code(nbformat.read(target, as_version=4).cells) if target.exists() else []
+    if [cell.source for cell in stored] != [cell.source for cell in code(fresh.cells)]:
+        raise BuildError(f"{script.name}: its code differs from the notebook's; build it without --prose")
+    for new, old in zip(code(fresh.cells), stored, strict=True):
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    publish(fresh, target)
+
+
 def lessons(selected: list[str]) -> list[tuple[Path, Path]]:
     """Scripts and their notebooks, in order; `selected` holds stems or their beginnings such as "T_02".
 
@@ -284,6 +301,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lessons", nargs="*", help="lessons to build, for example T_02; all when left out")
     parser.add_argument("--check", action="store_true", help="compare only; run and write nothing")
+    parser.add_argument("--prose", action="store_true", help="only take over changed prose; run nothing")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds one cell may take (default 1800)")
     args = parser.parse_args(argv)
     try:
@@ -300,6 +318,9 @@ def main(argv: list[str] | None = None) -> None:
     for script, notebook in pairs:
         print(f"{script.name} …", flush=True)
         try:
+            if args.prose:
+                refresh_prose(script, notebook)
+                continue
             seconds = build(script, notebook, args.timeout)
         except BuildError as error:
             print(f"FAILED {error}", file=sys.stderr, flush=True)
