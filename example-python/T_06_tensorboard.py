@@ -465,7 +465,7 @@ projector.visualize_embeddings(str(EMBEDDING), config)
 print(sorted(path.name for path in EMBEDDING.iterdir()), "sprite", sprite.shape)
 
 # %% [markdown]
-# ![The Projector: the digits in ten coloured groups](../figs/T_06_projector.png)
+# ![The Projector: test images in the space of the hidden layer](../figs/T_06_projector.png)
 #
 # A picture of 128 dimensions on a plane can deceive, so measure what it suggests: how often is the nearest
 # neighbour of an image the same digit, by pixels and by the hidden layer?
@@ -535,8 +535,10 @@ axis.set(title="Where a training step spends its time", xlabel="microseconds a s
 save_figure(figure, "T_06_profile.png")
 
 # %% [markdown]
-# Matrix products lead, as they should. `_MklMatMul` and `_FusedMatMul` are what TensorFlow made of our `@` and
-# the addition behind it; where a copy or a conversion is the longest bar, you have found something to mend.
+# The arithmetic is in the matrix products: `_MklMatMul`, and the fused one, which TensorFlow made of `@`, the
+# addition behind it and ReLU. The update of the weights, `AssignSubVariableOp`, does one subtraction for each
+# weight and yet is among the longest bars. Counting multiplications would not have told you; that is why one
+# profiles.
 
 # %% [markdown]
 # ## What logging costs
@@ -607,9 +609,10 @@ axis.set(
 save_figure(figure, "T_06_cost.png")
 
 # %% [markdown]
-# A logged value costs a fixed time, so it weighs most on a small network such as this one, whose step takes a
-# millisecond or so. The rule that follows: scalars every so many steps, histograms and images a few times in a
-# training.
+# A logged scalar costs a fixed time, which weighs on a step as short as this one and vanishes in a step of a
+# second. A histogram costs far more: its buckets are counted by comparing each value with each bucket, for 100,000
+# weights and as many gradients. The rule that follows: scalars every so many steps, histograms and images a few
+# times in a training.
 #
 # ## Looking at it
 # From the command line, in the repository's folder, then open the address that it prints:
@@ -630,6 +633,7 @@ save_figure(figure, "T_06_cost.png")
 #
 # ![TensorBoard below a cell in JupyterLab](../figs/T_06_notebook.png)
 #
+# The other pictures show one folder each, for example `--logdir runs/T_06/mnist`: fewer runs, clearer pages.
 # `python doc/tensorboard_screenshots.py` makes all screenshots again. TensorBoard is also a library. Here we
 # start it, ask it what a browser would ask, and compare its answer with the files.
 
@@ -652,27 +656,30 @@ def ask(path):
         return json.load(answer)
 
 
-EXPECTED = {"drift", "graph", "mnist/test", "mnist/train", "squares"}
+EXPECTED = {"drift", "graph", "hparams", "mnist/test", "mnist/train", "squares"}
 deadline = time.perf_counter() + 60
 while not EXPECTED.issubset(ask("data/runs")) and time.perf_counter() < deadline:
     time.sleep(0.2)  # it reads the files in the background
-print("runs:", ask("data/runs"))
+print("runs:", sorted(ask("data/runs"))[:5], "…")
 served = ask("data/plugin/scalars/scalars?run=mnist/test&tag=accuracy")  # rows of [time, step, value]
 assert EXPECTED.issubset(ask("data/runs"))
 assert [value for _, _, value in served] == [float(value) for value in curves["test", "accuracy"][1]]
 print("last test accuracy that TensorBoard serves:", round(served[-1][2], 4))
 
 # %% [markdown]
-# With `fit` a callback writes all this. It makes the runs `train` and `validation` by itself.
+# With `fit` a callback writes scalars and histograms. It makes the runs `train` and `validation` by itself. We leave
+# its graph out: TensorBoard 2.21 answers "Graph visualization failed" to the one that Keras 3 writes.
 
 # %%
 model = keras.Sequential([keras.Input([784]), keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(10)])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-callback = keras.callbacks.TensorBoard(LOGS / "fit", histogram_freq=1, update_freq="epoch")
+callback = keras.callbacks.TensorBoard(LOGS / "fit", histogram_freq=1, write_graph=False)
 model.fit(train_x[:5000], train_y[:5000], batch_size=BATCH, epochs=2, verbose=0, callbacks=[callback],
           validation_data=(test_x[:1000], test_y[:1000]))  # fmt: skip
 for run in ("train", "validation"):
-    print(f"{run:<10}", read_run(LOGS / "fit" / run).Tags()["tensors"])
+    tags = read_run(LOGS / "fit" / run).Tags()["tensors"]
+    print(f"{run:<10} {len(tags)} tags, among them", [tag for tag in tags if tag.startswith("epoch_")])
+    assert {"epoch_loss", "epoch_accuracy"}.issubset(tags)
 
 # %% [markdown]
 # # The same in TF 1.x
@@ -761,7 +768,7 @@ for run in ("train", "test"):
             f"{run:<5} {tag:<8}  {len(v1_steps):3d} values in both files, largest difference {difference:.1e}"
         )
         assert list(v1_steps) == modern_steps and difference < 1e-4
-print("matrix products in the TF 1.x graph:", products(LOGS / "v1/train"))
+print("matrix products in the TF 1.x graph:", *products(LOGS / "v1/train"), sep="\n  ")
 assert {"hidden/matmul", "output/matmul"} <= set(products(LOGS / "v1/train"))
 
 # %% [markdown]
