@@ -49,7 +49,7 @@ HEAD_STEPS, HEAD_RATE = (20 if QUICK else 300), 3e-3  # frozen: only the head le
 CONTROL_RATE = 1e-2  # for a head on random features, which are smaller
 TUNE_STEPS, TUNE_RATE = (5 if QUICK else 100), 1e-3  # unfrozen: everything learns, after the head has
 SCRATCH_STEPS, SCRATCH_RATE = (10 if QUICK else 200), 3e-3  # from scratch: everything learns
-V1_STEPS = 5 if QUICK else 20  # frozen, then as many unfrozen, in both worlds
+V1_STEPS, V1_RATE = (5 if QUICK else 20), 0.02  # frozen, then as many unfrozen, in TF 1.x and today
 TEST_DIGITS = 500 if QUICK else 4861  # how many of the test digits 5 to 9 are used; 4861 are all
 MIN_GAIN = -100.0 if QUICK else 1.0  # percentage points, mean over up to 10 labels; asserted at the end
 FOLDER = RUNS / "T_08"
@@ -139,17 +139,17 @@ def network(dropout=DROPOUT):
     )
 
 
+Adam, SGD = keras.optimizers.Adam, keras.optimizers.SGD
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def trainer(model, learning_rate):
-    """Return `train(inputs, labels, batches)`, which changes the *trainable* variables of `model` with a new Adam.
+def trainer(model, optimizer):
+    """Return `train(inputs, labels, batches)`, which changes the *trainable* variables of `model`.
 
     `batches` are row numbers, (steps, batch). All steps run in one compiled loop. Freeze or unfreeze first: what is
     trainable is looked up here, once.
     """
     variables = model.trainable_variables
-    optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.build(variables)
     fresh = [variable.numpy() for variable in optimizer.variables]
 
@@ -183,7 +183,7 @@ def accuracy(model, inputs, labels):
 
 # %%
 base = network()
-base.compile(keras.optimizers.Adam(1e-3), cross_entropy, metrics=["accuracy"])
+base.compile(Adam(1e-3), cross_entropy, metrics=["accuracy"])
 few = slice(BASE_PICTURES)
 base.fit(old_train[0][few], old_train[1][few], batch_size=100, epochs=BASE_EPOCHS, verbose=2)
 base_accuracy = accuracy(base, *old_test)
@@ -241,7 +241,7 @@ print("a new head, untrained: test accuracy", round(accuracy(student, *new_test)
 
 freeze(student, True)
 print("trainable now:", [variable.path for variable in student.trainable_variables])
-trainer(student, HEAD_RATE)(images, labels, draw(len(rows), HEAD_STEPS, seed=0))
+trainer(student, Adam(HEAD_RATE))(images, labels, draw(len(rows), HEAD_STEPS, seed=0))
 frozen_accuracy = accuracy(student, *new_test)
 print(f"frozen, the head trained on 10 pictures of each digit: test accuracy {frozen_accuracy:.4f}")
 for ours, theirs in zip(student.weights[:-2], base.weights[:-2]):
@@ -253,7 +253,7 @@ for ours, theirs in zip(student.weights[:-2], base.weights[:-2]):
 
 # %%
 freeze(student, False)
-trainer(student, TUNE_RATE)(images, labels, draw(len(rows), TUNE_STEPS, seed=1))
+trainer(student, Adam(TUNE_RATE))(images, labels, draw(len(rows), TUNE_STEPS, seed=1))
 tuned_accuracy = accuracy(student, *new_test)
 print(f"unfrozen: test accuracy {tuned_accuracy:.4f}")
 assert not any(np.array_equal(ours, theirs) for ours, theirs in zip(student.weights[:-2], base.weights[:-2]))
@@ -265,6 +265,9 @@ print(
 )
 
 # %% [markdown]
+# After so short a tuning hardly anything is forgotten. There is no promise of that: the old digits have no say in the
+# new loss.
+#
 # **Save the whole**, kept and new variables together. It is a model like any other now.
 
 # %%
@@ -303,13 +306,13 @@ print("images", new_test[0].shape, "-> features", test_features.shape)
 # - **transferred, then unfrozen**: the same, then everything trained.
 #
 # Everything is repeated with other pictures, other first weights and other batches. Within one repeat all four get
-# the same pictures. One network object serves all trainings: its weights are set anew each time, so that each way
-# is compiled once.
+# the same pictures; the old task was learnt once, for all repeats. One network object serves all trainings: its
+# weights are set anew each time, so that each way is compiled once.
 
 # %%
 worker = network()
-train_tuned, train_scratch = trainer(worker, TUNE_RATE), trainer(worker, SCRATCH_RATE)
-train_head, train_control = trainer(head_alone, HEAD_RATE), trainer(head_alone, CONTROL_RATE)
+train_tuned, train_scratch = trainer(worker, Adam(TUNE_RATE)), trainer(worker, Adam(SCRATCH_RATE))
+train_head, train_control = trainer(head_alone, Adam(HEAD_RATE)), trainer(head_alone, Adam(CONTROL_RATE))
 ways = ["from scratch", "random features, frozen", "transferred, frozen", "transferred, then unfrozen"]
 results = {way: np.zeros((len(LABELS_PER_CLASS), REPEATS)) for way in ways}  # test accuracies
 
@@ -381,7 +384,11 @@ steady = np.maximum.accumulate(means["from scratch"])  # interpolation needs a c
 for position, per_class in enumerate(LABELS_PER_CLASS):
     reached = means["transferred, then unfrozen"][position]
     same = np.exp(np.interp(reached, steady, np.log(LABELS_PER_CLASS)))
-    worth = f"worth {same:.1f} labels" if steady[0] < reached < steady[-1] else "outside the red curve"
+    worth = (
+        f"worth {same:.0f} ({same / per_class:.1f} times as many)"
+        if steady[0] < reached < steady[-1]
+        else "outside the red curve"
+    )
     wins = int(np.sum(gain[position] > 0))
     print(f"{per_class:>3} labels per class: gain {gain[position].mean():+5.1f} points, "
           f"better in {wins} of {REPEATS} repeats, {worth}")  # fmt: skip
@@ -389,11 +396,10 @@ for position, per_class in enumerate(LABELS_PER_CLASS):
 # %% [markdown]
 # Four things to see.
 # - The transfer helps most where labels are fewest, and fades as they grow: with a hundred of each digit, training
-#   from scratch learns nearly the same features by itself. On the whole it is worth a little less than twice the
-#   labels.
+#   from scratch is nearly as good by itself. The last column says what it saves.
 # - **Frozen** features are as good as tuned ones with one or two labels, and then fall behind: what told 0 to 4 apart
 #   is not all that tells 5 to 9 apart. With enough labels even training from scratch passes them.
-# - The grey control is far below the frozen transfer: the old task did teach something. Yet it is far above
+# - The grey control is clearly below the frozen transfer: the old task did teach something. Yet it is far above
 #   guessing (0.2): random filters and a trained head already read digits.
 # - With few labels the spread is large: which pictures happen to be labelled matters as much as the method. One run
 #   per point would show noise; the right panel compares within the same pictures.
@@ -441,8 +447,8 @@ assert np.array_equal(values[0], kept_v1) and np.array_equal(values[1], new_v3)
 # random ones, and no error says so.
 #
 # Now the network, in the same three moves. The old weights are first written as a TF 1.x program would have left
-# them. **Frozen** meant: give `minimize` a `var_list` without them. Dropout is off, so that both worlds compute the
-# same.
+# them. **Frozen** meant: give `minimize` a `var_list` without them. Dropout is off, so that both compute the same; and
+# momentum takes the place of Adam, which can turn a rounding difference of a tiny gradient into a whole step.
 
 
 # %%
@@ -474,13 +480,13 @@ with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=scores))
     kept = v1.trainable_variables(scope="conv|features")  # names that begin so
     head_variables = v1.trainable_variables(scope="new_head")
-    train_new = v1.train.AdamOptimizer(HEAD_RATE, epsilon=1e-7).minimize(loss, var_list=head_variables)
-    train_all = v1.train.AdamOptimizer(TUNE_RATE, epsilon=1e-7).minimize(loss)
+    train_new = v1.train.MomentumOptimizer(V1_RATE, 0.9).minimize(loss, var_list=head_variables)
+    train_all = v1.train.MomentumOptimizer(V1_RATE, 0.9, name="all").minimize(loss)
 
     v1.train.Saver(kept).restore(session, base_path)
     kept_names = {variable.name for variable in kept}
     new = [variable for variable in v1.global_variables() if variable.name not in kept_names]
-    session.run(v1.variables_initializer(new))  # the new head, and all that the two Adams remember
+    session.run(v1.variables_initializer(new))  # the new head, and what the two optimizers remember
     print("kept:", len(kept), "variables;  new:", len(new))
     for variable, value in zip(head_variables, first_head):
         variable.load(value, session)  # the same first head as below
@@ -496,27 +502,27 @@ with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
 modern = network(dropout=0.0)
 modern.set_weights(base_weights[:-2] + first_head)
 freeze(modern, True)
-trainer(modern, HEAD_RATE)(images, labels, batches[:V1_STEPS])
+trainer(modern, SGD(V1_RATE, momentum=0.9))(images, labels, batches[:V1_STEPS])
 freeze(modern, False)
-trainer(modern, TUNE_RATE)(images, labels, batches[V1_STEPS:])
+trainer(modern, SGD(V1_RATE, momentum=0.9))(images, labels, batches[V1_STEPS:])
 weight_difference = max(np.abs(ours - theirs).max() for ours, theirs in zip(modern.get_weights(), v1_weights))
 score_difference = np.abs(outputs(modern, new_test[0][:500]) - v1_scores).max()
 print(
     f"after {2 * V1_STEPS} steps: weights differ by at most {weight_difference:.1e}, scores by {score_difference:.1e}"
 )
-assert weight_difference < 1e-3 and score_difference < 1e-2
+assert weight_difference < 1e-4 and score_difference < 1e-3
 
 # %% [markdown]
 # **What changed**: `var_list` became `layer.trainable`, a property of the layer and not of one `minimize` call;
 # variables are picked as objects and not by patterns of their names; and nothing must be initialised, since a
-# variable has its value from the moment it is made. The differences come from another order of the same sums in the
-# convolutions, which Adam enlarges.
+# variable has its value from the moment it is made. What is left of differences is rounding: the same sums in another
+# order.
 #
 # ## Summary
 # 1. Transfer: keep the variables you trust, add new ones, and let only the new start from their initialisers.
 # 2. Freeze by `layer.trainable = False`, *before* the optimizer and the step are built.
 # 3. Frozen features are computed once; then a head is cheap to train.
-# 4. Unfreezing afterwards was the best way at nearly every number of labels, but the old task is forgotten.
+# 4. Unfreezing afterwards was the best way from a few labels on; with one or two, frozen features do as well.
 # 5. Compare with training from scratch on the same labels, several times, or you measure luck.
 
 # %%
