@@ -71,7 +71,9 @@ def wait_for(address: str, seconds: float = 90) -> None:
 @contextlib.contextmanager
 def service(command: list[str], cwd: Path):
     """Run a server while the block runs."""
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"  # %tensorboard looks for the program there
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=cwd, env={**os.environ, "PATH": path}, **quiet)
     try:
         yield
     finally:
@@ -143,11 +145,15 @@ def photograph_notebook(browser) -> None:
             command.append("--allow-root")
         with service(command, folder):
             wait_for(f"http://127.0.0.1:{port}/api")
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT + 60})
+            page = browser.new_page(viewport={"width": WIDTH + 200, "height": HEIGHT + 180})
             page.goto(f"http://127.0.0.1:{port}/lab/tree/board.ipynb?reset")
             page.locator(".jp-CodeCell").first.wait_for(timeout=60_000)
-            page.locator(".jp-CodeCell .cm-content").first.click()
             page.wait_for_timeout(3000)
+            page.keyboard.press("Control+b")  # the list of files goes away
+            if page.get_by_role("button", name="No", exact=True).count():  # JupyterLab's question about news
+                page.get_by_role("button", name="No", exact=True).first.click()
+            page.locator(".jp-CodeCell .cm-content").first.click()
+            page.wait_for_timeout(1000)
             page.keyboard.press("Shift+Enter")
             page.locator("iframe").first.wait_for(timeout=60_000)
             page.wait_for_timeout(20_000)

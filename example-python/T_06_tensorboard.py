@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_02 A feed-forward network on MNIST](T_02_feedforward_mnist.ipynb).
 #
-# **Time**: not measured yet.
+# **Time**: 40 seconds on a two-core CPU, from a measured run.
 
 # %%
 import os
@@ -621,7 +621,7 @@ save_figure(figure, "T_06_cost.png")
 # .venv/bin/tensorboard --logdir runs/T_06
 # ```
 #
-# In a notebook, a cell of its own. It shows the same page below the cell, as long as the notebook runs:
+# In a notebook, a cell of its own, after the next one has run. It shows the same page below the cell, as long as the notebook runs:
 #
 # ```
 # %load_ext tensorboard
@@ -639,9 +639,13 @@ save_figure(figure, "T_06_cost.png")
 
 # %%
 import json
+import sys
 import urllib.request
 
 from tensorboard import program
+
+# A notebook's kernel may not have this environment's programs on its path; `%tensorboard` needs them there.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 
 server = program.TensorBoard()
 options = {"--logdir": LOGS, "--port": 0, "--load_fast": "false", "--reload_interval": 1}
