@@ -399,7 +399,7 @@ model = keras.Sequential(
 for variable in model.trainable_variables:
     variable.assign(weights["/".join(variable.path.split("/")[-2:])])
 keras_logits = model(probe, training=False)
-print([variable.path for variable in model.trainable_variables])
+print(*(variable.path for variable in model.trainable_variables), sep="\n")
 
 # %% [markdown]
 # ### Three ways, one network
@@ -427,31 +427,30 @@ for way, logits in [("layer functions", layered_logits), ("Keras layers", keras_
     pairs = zip(gradients[way], gradients["raw operations"])
     gradient_difference = max(float(tf.reduce_max(tf.abs(one - other))) for one, other in pairs)
     logit_difference = float(tf.reduce_max(tf.abs(logits - raw_logits)))
-    print(
-        f"{way:<16} logits differ from raw by {logit_difference:.0e}, gradients by {gradient_difference:.0e}"
-    )
+    print(f"{way:<16} differs from raw: logits {logit_difference:.0e}, gradients {gradient_difference:.0e}")
     assert logit_difference < 1e-5 and gradient_difference < 1e-5
 
 # %% [markdown]
 # ## Why mini-batches
-# While it computes, the network keeps the output of every layer in memory. How much would that be for all test
-# images at once?
+# Training keeps the output of every layer in memory, because the gradient needs it later. Evaluation may forget a
+# layer once the next is computed, but must hold the largest one. How much is that for all test images at once?
 
 # %%
-numbers_per_image = sum(int(np.prod(shape)) for shape in OUTPUTS.values())
+bytes_per_image = {name: 4 * int(np.prod(shape)) for name, shape in OUTPUTS.items()}  # a float32 has 4 bytes
+largest, all_layers = max(bytes_per_image.values()), sum(bytes_per_image.values())
 for count in (10000, EVAL_BATCH, BATCH):
-    mebibytes = count * numbers_per_image * 4 / 2**20  # a float32 has four bytes
-    print(f"{count:6,} images: {mebibytes:8,.1f} MiB for the outputs of all layers")
+    everything, one = (count * size / 2**20 for size in (all_layers, largest))
+    print(f"{count:6,} images: all layers {everything:7,.1f} MiB, the largest alone {one:7,.1f} MiB")
 
 look_inside = keras.Model(model.inputs, [model.get_layer(name).output for name in OUTPUTS])
 measured = sum(output.numpy().nbytes for output in look_inside(probe))
-assert measured == len(probe) * numbers_per_image * 4, "the formula must match real arrays"
+assert measured == len(probe) * all_layers, "the formula must match real arrays"
 
 # %% [markdown]
 # Training needs more still, since each output also gets a gradient. And these pictures are tiny: photographs have a
 # thousand times as many pixels, and the outputs of the layers grow with them. So we go through the data in
 # mini-batches, for training and for evaluation. For evaluation this changes nothing but the memory, because every
-# image is judged for itself.
+# image is judged for itself. For training it also changes the path: a step after each batch, not after each pass.
 
 
 # %%
@@ -473,7 +472,8 @@ some = test_images[:250]
 whole, in_parts = predict(compiled_network, some, batch=250), predict(compiled_network, some, batch=60)
 print(f"250 images at once or in 60s: logits differ by {np.abs(whole - in_parts).max():.0e}")
 np.testing.assert_allclose(whole, in_parts, atol=1e-5)
-print(f"accuracy before training: {accuracy(predict(compiled_network, test_images), test_labels):.3f}")
+untrained = accuracy(predict(compiled_network, validation_images), validation_labels)
+print(f"accuracy before training: {untrained:.3f}")
 
 # %% [markdown]
 # ## Training
