@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_02 A feed-forward network on MNIST](T_02_feedforward_mnist.ipynb).
 #
-# **Time**: 40 seconds on a two-core CPU, from a measured run.
+# **Time**: 25 seconds on a two-core CPU, from a measured run.
 
 # %%
 import os
@@ -621,7 +621,8 @@ save_figure(figure, "T_06_cost.png")
 # .venv/bin/tensorboard --logdir runs/T_06
 # ```
 #
-# In a notebook, a cell of its own, after the next one has run. It shows the same page below the cell, as long as the notebook runs:
+# In a notebook, a cell of its own, after the next one has run. It shows the same page below the cell, as long as
+# the notebook runs:
 #
 # ```
 # %load_ext tensorboard
