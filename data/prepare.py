@@ -1,7 +1,7 @@
 """Verify the data that comes with the repository, and make the picture sets from installed packages.
 
-    make data                                      everything; about a minute, and nothing when it is there
-    .venv/bin/python data/prepare.py --shipped     only verify what comes with the repository
+make data                                      everything; about a minute, and nothing when it is there
+.venv/bin/python data/prepare.py --shipped     only verify what comes with the repository
 """
 
 from __future__ import annotations

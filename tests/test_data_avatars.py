@@ -449,7 +449,14 @@ def test_ctrl_c_ends_it_at_once_and_without_a_traceback(tmp_path, wait_for, time
         "--quiet",
     ]
     command += ["--workers", "2", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (len(group_of(process.pid)) > 2 if wait_for == "process" else list(tmp_path.rglob("00/*.png"))):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
