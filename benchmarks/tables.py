@@ -31,6 +31,8 @@ LESSON_RESULTS = {
     "{accuracy_without_update_ops:.1%} with the famous mistake",
     "T_04": "{test_accuracy:.2%} ± {test_accuracy_std:.2%} test accuracy, three seeds",
     "T_05": "LSTM {lstm_accuracy:.2%}, GRU {gru_accuracy:.2%}, Bi-GRU {bi_gru_accuracy:.2%} test accuracy",
+    "T_06": "a step with scalars logged takes {slower_with_scalars_each_step:.1f} times as long, with histograms "
+    "{slower_with_histograms_each_step:.0f} times",
     "T_07": "the mean of several checkpoints reads {accuracy_of_averaged_weights:.2%}, "
     "each alone {accuracy_of_single_checkpoints:.2%}",
     "T_08": "one label a class: {transferred_1_labels:.0%} transferred, {scratch_1_labels:.0%} from scratch",

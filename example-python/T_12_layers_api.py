@@ -188,7 +188,7 @@ save_figure(figure, "T_12_checkerboard.png")
 # ## BatchNormalization: training against inference
 # In training each channel is normalised with the mean and variance of *this batch*, then scaled by $\gamma$ and shifted
 # by $\beta$, and the running averages move a step of `1 - momentum` towards the batch. At inference the averages take
-# the batch's place, so that an image's result does not depend on its neighbours.
+# the batch's place, so that an image's result does not depend on its neighbours. Compare the layer with NumPy:
 
 # %%
 x = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 80.0]], np.float32)  # (batch 3, channels 2)
@@ -391,9 +391,9 @@ assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(twin.get_weights(), best
 # the two networks of a GAN. Two things `fit` did for us and the loop must remember: `training=True` and `other.losses`.
 #
 # ## The CNN in a few lines
-# The network of [T_04](T_04_cnn_mnist.ipynb), in layers. The learning rate falls along a cosine: large steps first,
-# tiny ones at the end, which gains more than many further steps. We batch *indices* and pick the images afterwards,
-# since shuffling numbers is cheaper than shuffling pictures.
+# The network of [T_04](T_04_cnn_mnist.ipynb), in layers. The learning rate falls along a cosine, with large steps first
+# and tiny ones at the end. We batch *indices* and pick the images afterwards: shuffling numbers is cheaper than
+# shuffling pictures.
 
 
 # %%
@@ -444,9 +444,9 @@ if seeds_file.exists():
 
 # %% [markdown]
 # # The same in TF 1.x
-# `tf.layers` (2017 to 2019) had functions, `tf.layers.dense(x, 10)`, which made variables by `get_variable`, registered
-# penalties and updates in collections, and returned the output. Keras 3 has objects instead. `tf.compat.v1.layers`
-# raises an error now. So maps each call:
+# `tf.layers` had functions, `tf.layers.dense(x, 10)`, which made variables by `get_variable`, put penalties and updates
+# into collections, and returned the output. Keras 3 has objects instead, and `tf.compat.v1.layers` raises an error.
+# Each call has its counterpart:
 #
 # | `tf.layers` | Keras 3 | take care |
 # |---|---|---|

@@ -10,7 +10,7 @@ import pytest
 from tools import notebooks
 
 SCRIPTS = sorted(notebooks.SCRIPTS.glob("T_*.py"))
-EXPECTED = ["T_01", "T_02", "T_04"]
+EXPECTED = [f"T_{number:02d}" for number in range(1, 13) if number != 11]  # T_11 is still to come
 
 
 def test_the_expected_lessons_are_there():

@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     print("Starting JupyterLab on example-notebook/; stop it with Ctrl-C.", flush=True)
     if not has_display():
         print("No display here: open the address below in a browser.", flush=True)
+    # Notebooks find programs of the environment, such as `tensorboard` for the %tensorboard magic.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.execv(sys.executable, command(args.port, args.ip, root, has_display()))
 
 
