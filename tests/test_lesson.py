@@ -82,3 +82,24 @@ def test_quiet_start_is_quiet_and_gives_stderr_back():
     code = "from utils.lesson import quiet_start; quiet_start(); import sys; print('after', file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "after\n"
+
+
+def test_files_are_renamed_into_place(tmp_path, monkeypatch):
+    """Whoever reads while we write sees the old file or the new one, never a part."""
+    target = tmp_path / "result.json"
+    target.write_text("old")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lesson.Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lesson.write_json(target, {"new": 1})
+    assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(lesson, "FIGS", tmp_path)
+    figure, _ = plt.subplots()
+    (tmp_path / "old.png").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        lesson.save_figure(figure, "old.png")
+    assert (tmp_path / "old.png").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2
+    plt.close(figure)

@@ -199,3 +199,17 @@ def test_changed_code_cannot_be_taken_over_as_prose(house, capsys):
     with pytest.raises(SystemExit):
         notebooks.main(["--prose"])
     assert "build it without --prose" in capsys.readouterr().err and target.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_old_notebook(house, monkeypatch):
+    _, target = house
+    notebooks.main([])
+    before = target.read_bytes()
+
+    def no_space(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(notebooks.Path, "replace", no_space)
+    with pytest.raises(OSError, match="no space"):
+        notebooks.publish(nbformat.v4.new_notebook(), target)
+    assert target.read_bytes() == before and [path.name for path in target.parent.iterdir()] == [target.name]

@@ -49,7 +49,8 @@ def test_an_unsupported_python_is_named(monkeypatch):
 def test_a_machine_without_venv_gets_the_command_that_mends_it(monkeypatch, tmp_path):
     """Debian's python3 without python3-venv: creating the environment fails half-way."""
     monkeypatch.setattr(setup_env, "VENV", tmp_path / ".venv")
-    failing = [sys.executable, "-c", "import sys; print('ensurepip is not available'); sys.exit(1)"]
+    code = f"import os, sys; os.mkdir({str(tmp_path / '.venv')!r}); print('ensurepip is not available'); sys.exit(1)"
+    failing = [sys.executable, "-c", code]
     real_run = subprocess.run
     monkeypatch.setattr(setup_env.subprocess, "run", lambda _, **options: real_run(failing, **options))
     with pytest.raises(SystemExit) as caught:
