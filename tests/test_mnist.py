@@ -41,7 +41,7 @@ def test_validation_size_can_be_chosen():
         mnist.load_mnist(validation=60001)
 
 
-def expect_error(folder, *words):
+def assert_error(folder, *words):
     with pytest.raises(mnist.DataError) as caught:
         mnist.load_mnist(folder)
     for word in (*words, mnist.MEND):
@@ -50,18 +50,18 @@ def expect_error(folder, *words):
 
 def test_missing_file(folder):
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    expect_error(folder, "t10k-labels-idx1-ubyte.gz is missing")
+    assert_error(folder, "t10k-labels-idx1-ubyte.gz is missing")
 
 
 def test_truncated_file(folder):
     path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-1000])
-    expect_error(folder, "train-images-idx3-ubyte.gz", "damaged")
+    assert_error(folder, "train-images-idx3-ubyte.gz", "damaged")
 
 
 def test_not_gzip(folder):
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(b"<html>not found</html>")
-    expect_error(folder, "train-labels-idx1-ubyte.gz", "damaged")
+    assert_error(folder, "train-labels-idx1-ubyte.gz", "damaged")
 
 
 def test_flipped_byte_inside_the_stream(folder):
@@ -69,7 +69,7 @@ def test_flipped_byte_inside_the_stream(folder):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    expect_error(folder, "t10k-images-idx3-ubyte.gz")
+    assert_error(folder, "t10k-images-idx3-ubyte.gz")
 
 
 def test_valid_gzip_of_altered_content(folder):
@@ -78,7 +78,7 @@ def test_valid_gzip_of_altered_content(folder):
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[8] ^= 1
     path.write_bytes(gzip.compress(bytes(content)))
-    expect_error(folder, "train-labels-idx1-ubyte.gz", "not the original file")
+    assert_error(folder, "train-labels-idx1-ubyte.gz", "not the original file")
 
 
 @pytest.mark.parametrize(
