@@ -298,12 +298,12 @@ print("images", new_test[0].shape, "-> features", test_features.shape)
 
 # %% [markdown]
 # ## What is it worth?
-# Four ways to use the same few labels:
+# Four ways to use the same few labels (the tables count them per class):
 # - **from scratch**: a network with random weights, everything trained;
-# - **random features, frozen**: only a head on an untrained network. This control says what the architecture alone
+# - **random, frozen**: only a head on an untrained network. This control says what the architecture alone
 #   gives, without any knowledge from the old task;
 # - **transferred, frozen**: only a head on the features of the old task;
-# - **transferred, then unfrozen**: the same, then everything trained.
+# - **transferred, unfrozen**: first the same, then everything trained.
 #
 # Everything is repeated with other pictures, other first weights and other batches. Within one repeat all four get
 # the same pictures; the old task was learnt once, for all repeats. One network object serves all trainings: its
@@ -313,7 +313,7 @@ print("images", new_test[0].shape, "-> features", test_features.shape)
 worker = network()
 train_tuned, train_scratch = trainer(worker, Adam(TUNE_RATE)), trainer(worker, Adam(SCRATCH_RATE))
 train_head, train_control = trainer(head_alone, Adam(HEAD_RATE)), trainer(head_alone, Adam(CONTROL_RATE))
-ways = ["from scratch", "random features, frozen", "transferred, frozen", "transferred, then unfrozen"]
+ways = ["from scratch", "random, frozen", "transferred, frozen", "transferred, unfrozen"]
 results = {way: np.zeros((len(LABELS_PER_CLASS), REPEATS)) for way in ways}  # test accuracies
 
 
@@ -342,7 +342,7 @@ def repeat(per_class, seed):
     return scratch, control, frozen, accuracy(worker, *new_test)
 
 
-print("labels per class   " + "   ".join(f"{way:>26}" for way in ways))
+print("labels" + "".join(f"{way:>23}" for way in ways))
 for position, per_class in enumerate(LABELS_PER_CLASS):
     for seed in range(REPEATS):
         for way, value in zip(ways, repeat(per_class, seed)):
@@ -350,7 +350,7 @@ for position, per_class in enumerate(LABELS_PER_CLASS):
     cells = [
         f"{results[way][position].mean():.3f} ± {results[way][position].std(ddof=1):.3f}" for way in ways
     ]
-    print(f"{per_class:>16}   " + "   ".join(f"{cell:>26}" for cell in cells), flush=True)
+    print(f"{per_class:>6}" + "".join(f"{cell:>23}" for cell in cells), flush=True)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), width_ratios=(3, 2), layout="constrained")
@@ -362,7 +362,7 @@ left.set(title=f"Digits 5 to 9: mean and standard deviation, {REPEATS} repeats",
 left.set(xlabel="labelled pictures per class", ylabel="test accuracy", ylim=(None, 1))
 left.legend(fontsize=8, loc="lower right")
 
-gain = 100 * (results["transferred, then unfrozen"] - results["from scratch"])  # (sizes, repeats)
+gain = 100 * (results["transferred, unfrozen"] - results["from scratch"])  # (sizes, repeats)
 right.plot(LABELS_PER_CLASS, gain, "o", color="tab:blue", ms=4, alpha=0.5)
 right.plot(LABELS_PER_CLASS, gain.mean(axis=1), "_", color="black", ms=18, mew=2, label="mean")
 right.axhline(0, color="tab:red", lw=1, label="from scratch")
@@ -382,7 +382,7 @@ save_figure(figure, "T_08_transfer.png")
 means = {way: results[way].mean(axis=1) for way in ways}
 steady = np.maximum.accumulate(means["from scratch"])  # interpolation needs a curve that never falls
 for position, per_class in enumerate(LABELS_PER_CLASS):
-    reached = means["transferred, then unfrozen"][position]
+    reached = means["transferred, unfrozen"][position]
     same = np.exp(np.interp(reached, steady, np.log(LABELS_PER_CLASS)))
     worth = (
         f"worth {same:.0f} ({same / per_class:.1f} times as many)"
@@ -390,7 +390,7 @@ for position, per_class in enumerate(LABELS_PER_CLASS):
         else "outside the red curve"
     )
     wins = int(np.sum(gain[position] > 0))
-    print(f"{per_class:>3} labels per class: gain {gain[position].mean():+5.1f} points, "
+    print(f"{per_class:>3} per class: gain {gain[position].mean():+5.1f} points, "
           f"better in {wins} of {REPEATS} repeats, {worth}")  # fmt: skip
 
 # %% [markdown]
