@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_01](T_01_basic_usage.ipynb), [T_02](T_02_feedforward_mnist.ipynb).
 #
-# **Time**: 4.1 minutes on a two-core CPU, from a measured run.
+# **Time**: 2.6 minutes on a two-core CPU, from a measured run.
 
 # %%
 import json
@@ -321,9 +321,9 @@ figure.suptitle(f"What the LSTM believes while it reads test image {eight}")
 save_figure(figure, "lstm_mnist.png")
 
 # %% [markdown]
-# Read it beside the picture of the digit. The first rows are empty in every image and say nothing. Then the
-# network holds opinions that later rows overturn, until only one digit is left. The last rows are empty again; the
-# memory has to carry the answer across them.
+# Read it beside the picture of the digit. The first rows are empty and say nothing. Then the network holds opinions
+# that later rows overturn: the upper loop alone could be the top of a 9. The lower loop decides. The last rows are
+# empty again; the memory has to carry the answer across them.
 #
 # One image is an anecdote. Here is the accuracy over all test images when the network is stopped after each row.
 
@@ -336,6 +336,11 @@ axes.set(title="How much the LSTM knows after each row", xlabel="rows read", yla
 axes.legend()
 save_figure(figure, "T_05_rows.png")
 print("  ".join(f"row {row}: {right_by_row[row - 1]:.1%}" for row in (7, 14, 21, 28)))
+
+# %% [markdown]
+# For more than half of the rows the answer is hardly better than guessing, then it gets good within a few rows. The
+# upper half of a digit does say something about it, and the state must hold it, or the end could not be right. But
+# the layer of scores was trained on the last output alone and cannot read the earlier ones. Exercise 4 mends that.
 
 # %% [markdown]
 # ## What a recurrent layer costs
@@ -379,10 +384,12 @@ for kind, layers in [("LSTM", 1), ("GRU", 1), ("Bi-GRU", 1), ("GRU", 2), ("Bi-GR
     print(f"{kind:<8} {layers}{in_a_row:25d}{millions:26.2f}{loop_ms:10.0f}{unrolled_ms:14.0f}")
 
 # %% [markdown]
-# - **GRU against LSTM**: three matrices instead of four, a quarter less arithmetic.
-# - **Bi-GRU against GRU**: with one layer twice the products in a row and twice the arithmetic. With two layers it
-#   is more: the second layer reads both directions of the first, twice as many features.
-# - **Loop against unrolled**: the same arithmetic in another machinery, and another time.
+# - **GRU against LSTM**: a quarter less arithmetic. With 128 units the clock hardly shows it, as such small products
+#   cost no more than the sigmoids around them; with 256, in the next table, it does.
+# - **Bi-GRU against GRU**: with one layer twice the products in a row and twice the arithmetic, and about twice the
+#   time, somewhat less when the two directions, which do not wait for each other, share the cores. With two layers
+#   it is more: the second layer reads both directions of the first, twice as many features.
+# - **Loop against unrolled**: the same arithmetic, and on a processor the same time. Unrolling takes longer to record.
 
 # %%
 bi_gru_over_gru = {}
@@ -408,10 +415,13 @@ for row in table["rows"]:
 print(f"{table['machine']['cpu']}, {table['machine']['cores']} cores, {table['machine']['date']}")
 
 # %% [markdown]
+# The two rows written by hand gain most where there is most to multiply, in the Bi-GRU with two layers. Factors of
+# 16 bits (`bfloat16`, sums stay at 32) gain a third or more, on a processor that has instructions for them.
+#
 # The first row has a riddle: on the GPU of 2018 the Bi-GRU took 5 times as long as the GRU, and the tutorial could
-# not say why. Its programs do. LSTM and GRU were unrolled in Python, but the Bi-GRU ran through
-# `stack_bidirectional_dynamic_rnn`, which is a `while_loop`. Two layers were compared, and with them two loops. The
-# two TF 1.x rows let us repeat the comparison as it was, and then like with like.
+# not say why. Its programs differ in more than the second direction: LSTM and GRU were unrolled in Python, but the
+# Bi-GRU ran through `stack_bidirectional_dynamic_rnn`, which is a `while_loop`. Two layers were compared, and with
+# them two loops. The two TF 1.x rows repeat the comparison, as it was and then like with like.
 
 # %%
 seconds_of = {row["name"]: dict(zip(table["columns"], row["seconds"])) for row in table["rows"]}
@@ -422,14 +432,15 @@ for layers in (1, 2):
           f" both unrolled {static[bi_gru] / static[gru]:.1f}")  # fmt: skip
 
 # %% [markdown]
-# A factor of two to three is the second direction. The rest is the loop: at each of its steps something decides
-# whether to go on, and every value that the gradient will need is pushed on a stack. A GPU feels this more than a
-# processor does, because it finishes such small products faster than it can be told to start them.
+# So the second direction explains a factor of about two. The rest of the 5 does not appear here, and it could not:
+# on a processor both loops take the same time. A GPU finishes such a small product in microseconds, faster than the
+# loop can decide whether to go on, push on a stack what the gradient will need, and start the next; there the loop
+# would set the pace. We have no GPU of that time to prove it, but nothing else of weight differs in the programs.
 
 # %% [markdown]
 # ## The size of 2018
-# Two layers of 256 units, 5,000 steps, several seeds of each network, measured by `python -m
-# benchmarks.t05_accuracy`. `SIZE_2018 = True` runs this lesson at that size.
+# Two layers of 256 units and 5,000 steps, measured by `python -m benchmarks.t05_accuracy`, which trains each network
+# with three seeds. `SIZE_2018 = True` runs this lesson at that size.
 
 # %%
 results = json.loads((RESULTS / "T_05_2018_size.json").read_text(encoding="utf-8"))
@@ -525,7 +536,7 @@ for name, values in v1_scores.items():
 # 1. A recurrent cell updates a state with each row; an LSTM's memory is kept by one gate and fed by another.
 # 2. A GRU does the same work with three matrices instead of four, and as well on this task.
 # 3. A bidirectional layer reads from both ends; take the mean of its outputs, not the last.
-# 4. Time goes to arithmetic and to waiting for the step before; compare layers in the same kind of loop.
+# 4. Time goes to arithmetic and to waiting for the step before; two directions double both.
 # 5. TF 1.x ran a cell object through `dynamic_rnn`; with the same weights it gives the same scores.
 
 # %%
@@ -543,6 +554,7 @@ report(
 # 1. Let the network read columns instead of rows. Does it matter?
 # 2. Let the Bi-GRU answer from its last output instead of the mean. What does its backward half know?
 # 3. Set the forget gate's bias of the trained LSTM to -10 and measure its accuracy again. Explain.
+# 4. Train the LSTM to answer after every row, and draw the accuracy by row again.
 #
 # <details><summary>Outlines of the answers</summary>
 #
@@ -552,6 +564,8 @@ report(
 #    every image. It adds nothing, and you have a GRU at twice the price.
 # 3. `bias = lstm.layers[1].cell.bias; b = bias.numpy(); b[UNITS : 2 * UNITS] = -10; bias.assign(b)`. The gate
 #    stays shut and the memory is lost at every row. The last rows are empty, so accuracy falls to guessing.
+# 4. Give `Dense` all `outputs` (it works on the last axis), repeat each label 28 times, and average the loss. The
+#    curve now rises from the first inked row on, at a small cost at the last.
 # </details>
 #
 # **Next**: [T_06 TensorBoard](T_06_tensorboard.ipynb)
