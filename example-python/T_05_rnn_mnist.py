@@ -291,7 +291,7 @@ for kind, model in models.items():
 
 # %% [markdown]
 # All three end close to each other. A tenth of a percent is ten images of the test set, and changes from seed to
-# seed; the section on the size of 2018 below says by how much. What differs clearly is the time.
+# seed. The time differs more: the bidirectional network takes the longest.
 #
 # ## The prediction grows row by row
 # The network was trained to answer after row 28. But its output at every row has the same shape, so we can send
@@ -384,8 +384,8 @@ for kind, layers in [("LSTM", 1), ("GRU", 1), ("Bi-GRU", 1), ("GRU", 2), ("Bi-GR
     print(f"{kind:<8} {layers}{in_a_row:25d}{millions:26.2f}{loop_ms:10.0f}{unrolled_ms:14.0f}")
 
 # %% [markdown]
-# - **GRU against LSTM**: a quarter less arithmetic. With 128 units the clock hardly shows it, as such small products
-#   cost no more than the sigmoids around them; with 256, in the next table, it does.
+# - **GRU against LSTM**: a quarter less arithmetic. With 128 units the clock hardly shows it, as the products are only
+#   a part of the work at this size; with 256, in the next table, it does.
 # - **Bi-GRU against GRU**: with one layer twice the products in a row and twice the arithmetic, and about twice the
 #   time, somewhat less when the two directions, which do not wait for each other, share the cores. With two layers
 #   it is more: the second layer reads both directions of the first, twice as many features.
@@ -416,7 +416,7 @@ print(f"{table['machine']['cpu']}, {table['machine']['cores']} cores, {table['ma
 
 # %% [markdown]
 # The two rows written by hand gain most where there is most to multiply, in the Bi-GRU with two layers. Factors of
-# 16 bits (`bfloat16`, sums stay at 32) gain a third or more, on a processor that has instructions for them.
+# 16 bits (`bfloat16`, sums stay at 32) make every network faster, on a processor that has instructions for them.
 #
 # The first row has a riddle: on the GPU of 2018 the Bi-GRU took 5 times as long as the GRU, and the tutorial could
 # not say why. Its programs differ in more than the second direction: LSTM and GRU were unrolled in Python, but the
