@@ -10,7 +10,7 @@
 #
 # **Read before**: nothing. Some Python and NumPy is enough.
 #
-# **Time**: 10 seconds on a two-core CPU, from a measured run.
+# **Time**: 5 seconds on a two-core CPU, from a measured run.
 
 # %%
 import os

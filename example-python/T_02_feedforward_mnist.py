@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_01 Basic usage](T_01_basic_usage.ipynb).
 #
-# **Time**: 1.4 minutes on a two-core CPU, from a measured run.
+# **Time**: 1.1 minutes on a two-core CPU, from a measured run.
 
 # %%
 import math

@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_02 A feed-forward network on MNIST](T_02_feedforward_mnist.ipynb).
 #
-# **Time**: 25 seconds on a two-core CPU, from a measured run.
+# **Time**: 20 seconds on a two-core CPU, from a measured run.
 
 # %%
 import os
