@@ -213,3 +213,13 @@ def test_a_full_disk_leaves_the_old_notebook(house, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         notebooks.publish(nbformat.v4.new_notebook(), target)
     assert target.read_bytes() == before and [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_script_edited_while_it_runs_is_not_published(house, capsys):
+    """Outputs of one version below the code of another would be a lie."""
+    script, target = house
+    edit = f"\n# %%\nimport pathlib\n\npathlib.Path({str(script)!r}).write_text('# %%\\n1\\n')\n"
+    script.write_text(SCRIPT + edit)
+    with pytest.raises(SystemExit):
+        notebooks.main([])
+    assert "was edited while it ran" in capsys.readouterr().err and not target.exists()

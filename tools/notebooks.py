@@ -264,13 +264,16 @@ def lessons(selected: list[str]) -> list[tuple[Path, Path]]:
 
 def build(script: Path, target: Path, timeout: int = 1800) -> float:
     """Build one notebook; return the seconds it ran."""
-    notebook = convert(script.read_text(encoding="utf-8"), script.name)
+    text = script.read_text(encoding="utf-8")
+    notebook = convert(text, script.name)
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         report = Path(folder) / "report.json"
         started = time.perf_counter()
         execute(notebook, script.name, timeout, report)
         seconds = time.perf_counter() - started
         figures = json.loads(report.read_text()) if report.exists() else {}
+    if script.read_text(encoding="utf-8") != text:
+        raise BuildError(f"{script.name} was edited while it ran; no notebook was written. Build it again.")
     notebook = set_time(script, notebook, seconds)
     publish(notebook, target)
     short = "_".join(script.stem.split("_")[:2])
