@@ -11,7 +11,7 @@
 #
 # **Read before**: [T_04](T_04_cnn_mnist.ipynb) for the network, [T_07](T_07_save_and_restore.ipynb) for checkpoints.
 #
-# **Time**: 2.3 minutes on a two-core CPU, from a measured run.
+# **Time**: 2.6 minutes on a two-core CPU, from a measured run.
 
 # %%
 import os

@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_05](T_05_rnn_mnist.ipynb) for the recurrent layer, [T_10](T_10_dataset_numpy.ipynb) for `tf.data`.
 #
-# **Time**: 55 seconds on a two-core CPU, from a measured run.
+# **Time**: 45 seconds on a two-core CPU, from a measured run.
 
 # %%
 import os

@@ -11,7 +11,7 @@
 #
 # **Read before**: [T_02](T_02_feedforward_mnist.ipynb).
 #
-# **Time**: 30 seconds on a two-core CPU, from a measured run.
+# **Time**: 10 seconds on a two-core CPU, from a measured run.
 
 # %%
 import json

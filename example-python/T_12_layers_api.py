@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_04](T_04_cnn_mnist.ipynb) for convolution, [T_03](T_03_variable_naming.ipynb) for collections.
 #
-# **Time**: 1.6 minutes on a two-core CPU, from a measured run.
+# **Time**: 1.3 minutes on a two-core CPU, from a measured run.
 
 # %%
 import inspect
