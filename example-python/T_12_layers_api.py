@@ -556,4 +556,4 @@ report(test_accuracy=test_accuracy, fit_against_loop=difference)
 #    `get_config` must say how to describe it.
 # </details>
 #
-# **All lessons**: back to [T_01 Basic usage](T_01_basic_usage.ipynb), or on to the models in `models/`.
+# **Next**: this was the last lesson. Back to the first, [T_01 Basic usage](T_01_basic_usage.ipynb).

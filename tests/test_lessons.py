@@ -73,7 +73,7 @@ def test_anatomy(script):
         r"TUTORIAL_QUICK",
         r"The same in TF 1\.x",
         r"# ## Summary",
-        r"\nassert ",
+        r"\n *assert ",
         r"\nreport\(",
         r"# ## Exercises",
         r"# \*\*Next\*\*: ",
