@@ -223,3 +223,11 @@ def test_a_script_edited_while_it_runs_is_not_published(house, capsys):
     with pytest.raises(SystemExit):
         notebooks.main([])
     assert "was edited while it ran" in capsys.readouterr().err and not target.exists()
+
+
+def test_a_killed_kernel_is_said_in_a_sentence(house, capsys):
+    script, target = house
+    script.write_text(SCRIPT + "\n# %%\nimport os\n\nos.kill(os.getpid(), 9)\n")
+    with pytest.raises(SystemExit, match="1 of 1 notebooks were not built"):
+        notebooks.main([])
+    assert "no notebook was written" in capsys.readouterr().err and not target.exists()

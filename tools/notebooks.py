@@ -157,6 +157,12 @@ def execute(notebook: nbformat.NotebookNode, name: str, timeout: int = 1800, rep
             raise BuildError(f"{name}: a cell failed; no notebook was written.\n{error}") from None
         except (CellTimeoutError, DeadKernelError) as error:
             raise BuildError(f"{name}: no notebook was written: {error}") from None
+        except (
+            AssertionError
+        ):  # nbclient's own, when the kernel was killed; a cell's would be a CellExecutionError
+            raise BuildError(
+                f"{name}: the kernel was killed (out of memory?); no notebook was written"
+            ) from None
         if sys.stdout.isatty():
             print("\r", end="")
         outputs = nbformat.writes(notebook)
