@@ -167,7 +167,6 @@ def collect() -> dict:
                 "accuracies": values,
                 "mean": round(float(np.mean(values)), 5),
                 "std": round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None,
-                "train_seconds": [result["train_seconds"] for result in runs],
                 "published_2018": PUBLISHED[kind],
             }
     return {
