@@ -21,14 +21,13 @@ setup: ## create .venv and install the pinned packages (the other targets do thi
 data: setup ## verify MNIST and make the picture sets (once, about a minute)
 	@$(PY) data/prepare.py
 
-lab: setup ## open the lessons in JupyterLab (PORT=8899, IP=0.0.0.0 to reach it from outside)
-	@$(PY) data/prepare.py --shipped
+lab: data ## open the lessons in JupyterLab (PORT=8899, IP=0.0.0.0 to reach it from outside)
 	@$(PY) tools/lab.py --port $(PORT) --ip $(IP)
 
 test: setup ## run all tests (ARGS="-k mnist" to select)
 	@$(PY) -m pytest $(ARGS)
 
-notebooks: setup ## build and execute the notebooks from the lesson scripts (T=T_02 for one)
+notebooks: data ## build and execute the notebooks from the lesson scripts (T=T_02 for one)
 	@$(PY) -m tools.notebooks $(T)
 	@$(PY) -m benchmarks.tables
 
