@@ -1,0 +1,293 @@
+# %% [markdown]
+# # DCGAN: a generator of pictures
+#
+# Two networks play against each other. The *generator* makes pictures from random numbers; the *discriminator* says
+# how likely a picture is to come from the data. Each learns from the other's mistakes, and after some minutes the
+# generator draws what was never drawn before.
+#
+# Paper: Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+# Networks", 2015 (arXiv 1511.06434).
+#
+#     python dcgan.py                              # pictures of data/anime or data/avatars, 64×64
+#     python dcgan.py --data_path ~/photos         # your own
+#     python dcgan.py --preset paper               # the paper's widths; the default where there is a GPU
+#     python generate.py                           # pictures, walks and arithmetic from the trained generator
+#
+# A run that was stopped goes on when the same command is given again.
+
+# %%
+import argparse
+from pathlib import Path
+
+from runner import quiet_start
+
+quiet_start()  # TensorFlow without its start-up messages
+import layers
+import pictures
+import runner
+import tensorflow as tf
+
+# %% [markdown]
+# ## Flags
+# Every knob has a preset for a CPU and one for a GPU; a flag that is given wins.
+
+# %%
+PRESETS = {
+    "cpu": {  # a quarter of the paper's widths
+        "width_g": 32,
+        "width_d": 32,
+        "steps": 2000,
+        "batch_size": 64,
+        "lr_g": 2e-4,
+        "lr_d": 2e-4,
+        "ema": 0.995,
+        "log_every": 20,
+        "sample_every": 200,
+        "save_every": 200,
+    },
+    "paper": {
+        "width_g": 128,
+        "width_d": 128,
+        "steps": 30000,
+        "batch_size": 64,
+        "lr_g": 2e-4,
+        "lr_d": 2e-4,
+        "ema": 0.999,
+        "log_every": 50,
+        "sample_every": 500,
+        "save_every": 500,
+    },
+}
+SHAPING = ("size", "width_g", "width_d", "z_dim")  # a checkpoint fits networks of the same values only
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The flags, with those that were not given filled from the preset."""
+    parser = argparse.ArgumentParser(description="Train a DCGAN on a folder of pictures.")
+    add = parser.add_argument
+    add("--data_path", help="folder of pictures (default: data/anime, else data/avatars of the repository)")
+    add("--size", type=int, default=64, help="side of the pictures: 8, 16, 32, 64, 128 … (default 64)")
+    add("--z_dim", type=int, default=100, help="random numbers a picture is made from (default 100)")
+    add(
+        "--width_g",
+        type=int,
+        help="channels of the generator's last hidden layer; doubled in each layer before it",
+    )
+    add(
+        "--width_d",
+        type=int,
+        help="channels of the discriminator's first layer; doubled in each layer after it",
+    )
+    add("--lr_g", type=float, help="Adam's learning rate for the generator")
+    add("--lr_d", type=float, help="Adam's learning rate for the discriminator")
+    add(
+        "--beta_1",
+        type=float,
+        default=0.5,
+        help="Adam's decay of the mean gradient (default 0.5, as the paper)",
+    )
+    add(
+        "--g_updates",
+        type=int,
+        default=1,
+        help="generator updates a step (default 1; the code of 2018 made 2)",
+    )
+    add(
+        "--ema",
+        type=float,
+        help="decay of the averaged generator, from which samples are drawn; 0 for no average",
+    )
+    runner.common_flags(parser, output_dir="runs/dcgan")
+    args = runner.settle(parser.parse_args(argv), PRESETS)
+    if args.size < 8 or args.size & (args.size - 1):
+        raise runner.Stop(f"--size must be 8, 16, 32, 64, …, not {args.size}", code=2)
+    return args
+
+
+# %% [markdown]
+# ## Networks
+# The generator starts with a 4×4 picture of many channels and doubles the side in each layer, with transposed
+# convolutions of stride 2; the discriminator is its mirror image. No pooling, no dense hidden layers. Batch
+# normalization everywhere except where the paper leaves it out: at the generator's output and the discriminator's
+# input.
+
+
+# %%
+def channels(size: int, width: int) -> list[int]:
+    """Channels from the finest hidden layer to the 4×4 one: size 64, width 128 gives [128, 256, 512, 1024]."""
+    return [width * 2**level for level in range(size.bit_length() - 3)]
+
+
+class Generator(tf.Module):
+    """`z` of shape `(batch, z_dim)` → pictures `(batch, size, size, 3)` in [-1, 1]."""
+
+    def __init__(self, args: argparse.Namespace):
+        super().__init__("generator")
+        seeds = layers.Seeds(args.seed, network=0)
+        depths = channels(args.size, args.width_g)[::-1]  # 1024, 512, 256, 128 in the paper
+        self.start = depths[0]
+        self.project = layers.Dense(seeds, args.z_dim, 4 * 4 * depths[0], bias=False, name="project")
+        self.norms = [layers.BatchNorm(seeds, depth, name=f"norm_{i}") for i, depth in enumerate(depths)]
+        self.deconvs = [
+            layers.Deconv(seeds, inputs, outputs, bias=outputs == 3, name=f"deconv_{i}")
+            for i, (inputs, outputs) in enumerate(zip(depths, depths[1:] + [3]))
+        ]
+
+    def __call__(self, z: tf.Tensor, training: bool) -> tf.Tensor:
+        h = tf.reshape(self.project(z), [-1, 4, 4, self.start])  # (batch, 4, 4, 1024)
+        for norm, deconv in zip(self.norms, self.deconvs):
+            h = deconv(tf.nn.relu(norm(h, training)))  # side doubles, channels halve
+        return tf.tanh(tf.cast(h, tf.float32))  # (batch, 64, 64, 3)
+
+
+class Discriminator(tf.Module):
+    """Pictures `(batch, size, size, 3)` in [-1, 1] → logits `(batch,)`; positive means "from the data"."""
+
+    def __init__(self, args: argparse.Namespace):
+        super().__init__("discriminator")
+        seeds = layers.Seeds(args.seed, network=1)
+        depths = channels(args.size, args.width_d)
+        self.convs = [
+            layers.Conv(seeds, inputs, outputs, bias=inputs == 3, name=f"conv_{i}")
+            for i, (inputs, outputs) in enumerate(zip([3] + depths, depths))
+        ]
+        self.norms = [
+            layers.BatchNorm(seeds, depth, name=f"norm_{i}") for i, depth in enumerate(depths[1:], 1)
+        ]
+        self.judge = layers.Dense(seeds, 4 * 4 * depths[-1], 1, name="judge")
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        h = tf.nn.leaky_relu(self.convs[0](x), 0.2)  # (batch, 32, 32, 128)
+        for conv, norm in zip(self.convs[1:], self.norms):
+            h = tf.nn.leaky_relu(norm(conv(h), training=True), 0.2)  # side halves, channels double
+        h = tf.reshape(h, [-1, self.judge.weight.shape[0]])
+        return tf.cast(self.judge(h), tf.float32)[:, 0]  # (batch,)
+
+
+# %% [markdown]
+# ## Losses
+# The discriminator wants to say 1 to pictures of the data and 0 to generated ones. The generator wants it to say 1 to
+# generated ones: the form that keeps its gradient alive while it is still bad (Goodfellow et al. 2014).
+
+
+# %%
+def discriminator_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    """-log D(x) - log(1 - D(G(z))), mean over the batch, from logits `(batch,)`."""
+    # -log sigmoid(a) = softplus(-a), and 1 - sigmoid(a) = sigmoid(-a)
+    return tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
+
+
+def generator_loss(fake: tf.Tensor) -> tf.Tensor:
+    """-log D(G(z)), mean over the batch, from logits `(batch,)`."""
+    return tf.reduce_mean(tf.nn.softplus(-fake))
+
+
+# %% [markdown]
+# ## One training step
+# One update of the discriminator on a real and a generated batch, then one or more of the generator, then the averaged
+# generator takes a small step after it. The runner compiles the whole step into one graph.
+
+
+# %%
+class DCGAN(tf.Module):
+    """Both networks, their optimizers, and the averaged generator: what a checkpoint holds."""
+
+    def __init__(self, args: argparse.Namespace):
+        super().__init__("dcgan")
+        self.args = args
+        self.generator, self.discriminator, self.averaged = (
+            Generator(args),
+            Discriminator(args),
+            Generator(args),
+        )
+        self.adam_g = layers.Adam(self.generator.trainable_variables, args.lr_g, args.beta_1, name="adam_g")
+        self.adam_d = layers.Adam(
+            self.discriminator.trainable_variables, args.lr_d, args.beta_1, name="adam_d"
+        )
+        self.precision = tf.bfloat16 if args.mixed_precision else tf.float32
+
+    def generate(self, z: tf.Tensor) -> tf.Tensor:
+        """Training-mode pictures from `z`, with the statistics of this batch."""
+        return self.generator(tf.cast(z, self.precision), training=True)
+
+    def judge(self, x: tf.Tensor) -> tf.Tensor:
+        """The discriminator's logits for pictures."""
+        return self.discriminator(tf.cast(x, self.precision))
+
+    def update_discriminator(self, real: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """One Adam step of the discriminator; returns its loss."""
+        fake = self.generate(z)
+        with tf.GradientTape() as tape:
+            loss = discriminator_loss(self.judge(real), self.judge(fake))
+        self.adam_d.apply(tape.gradient(loss, self.discriminator.trainable_variables))
+        return loss
+
+    def update_generator(self, z: tf.Tensor) -> tf.Tensor:
+        """One Adam step of the generator; returns its loss."""
+        with tf.GradientTape() as tape:
+            loss = generator_loss(self.judge(self.generate(z)))
+        self.adam_g.apply(tape.gradient(loss, self.generator.trainable_variables))
+        return loss
+
+    def train_step(self, step: tf.Tensor, batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step on a batch of uint8 pictures `(batch, size, size, 3)`; returns the losses."""
+        args = self.args
+        real = tf.cast(batch, tf.float32) / 127.5 - 1.0
+        noise = lambda purpose: layers.rows_of_this_replica(
+            latents(args.batch_size, args.z_dim, layers.noise_seed(args.seed, step, purpose))
+        )
+        d_loss = self.update_discriminator(real, noise(0))
+        for update in range(args.g_updates):
+            g_loss = self.update_generator(noise(1 + update))
+        layers.follow(self.generator, self.averaged, args.ema)
+        return {"d_loss": d_loss, "g_loss": g_loss}
+
+
+def latents(count: int, z_dim: int, seed: tf.Tensor) -> tf.Tensor:
+    """`count` latent vectors from N(0, 1): `(count, z_dim)`."""
+    return tf.random.stateless_normal([count, z_dim], seed)
+
+
+# %% [markdown]
+# ## Samples
+# Always from the same 64 latent vectors, so that one sees the pictures grow from one grid to the next.
+
+
+# %%
+def sampler(model: DCGAN):
+    """A function that returns a grid of the averaged generator's pictures, uint8 `(height, width, 3)`."""
+    z = latents(64, model.args.z_dim, layers.noise_seed(model.args.seed, 0, 1000))
+    draw = tf.function(lambda: model.averaged(z, training=False))
+
+    def report():
+        return {}, {"samples": pictures.grid(pictures.to_bytes(draw().numpy()))}
+
+    return report
+
+
+# %% [markdown]
+# ## Main
+# Data, networks, the latest checkpoint if there is one, and the loop.
+
+
+# %%
+def main(argv: list[str] | None = None) -> runner.Run:
+    """Train as the flags say."""
+    args = parse_args(argv)
+    strategy = runner.strategy_for(args)
+    run = runner.Run(args, strategy, SHAPING, losses=("d_loss", "g_loss"))
+    run.say(
+        f"preset {args.preset}: generator {channels(args.size, args.width_g)[::-1]}, batch {args.batch_size}"
+    )
+    folder = pictures.find_folder(args.data_path)
+    data = pictures.load(folder, args.size, Path(args.output_dir).parent / "cache", run.say)
+    with strategy.scope():
+        model = DCGAN(args)
+    first_step = run.restore(model=model)
+    source = pictures.batches(args, strategy, [data], first_step)
+    run.loop(model.train_step, source, sampler(model))
+    return run
+
+
+if __name__ == "__main__":
+    runner.guard(main)
