@@ -14,6 +14,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+# Grappler's fusion of a bias with a leaky ReLU fails with an error line in each training, and brings nothing here.
+tf.config.optimizer.set_experimental_options({"remapping": False})
+
 
 # ------------------------------------------------------------------------------------------ random, without a state
 class Seeds:
