@@ -254,10 +254,17 @@ def latents(count: int, z_dim: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 # %%
+def sample_latents(seed: int, first: int, count: int, z_dim: int) -> tf.Tensor:
+    """Latent vectors number `first`, `first` + 1, … of a seed: `(count, z_dim)`, however many are drawn at once."""
+    blocks = range(first // 64, -(-(first + count) // 64))
+    drawn = [latents(64, z_dim, layers.noise_seed(seed, block, 1000)) for block in blocks]
+    return tf.concat(drawn, axis=0)[first % 64 : first % 64 + count]
+
+
 def sampler(model: DCGAN):
     """A function that returns a grid of the averaged generator's pictures, uint8 `(height, width, 3)`."""
-    z = latents(64, model.args.z_dim, layers.noise_seed(model.args.seed, 0, 1000))
-    draw = tf.function(lambda: model.averaged(z, training=False))
+    z = sample_latents(model.args.seed, 0, 64, model.args.z_dim)
+    draw = tf.function(lambda: model.averaged(z, training=False), autograph=False)
 
     def report():
         return {}, {"samples": pictures.grid(pictures.to_bytes(draw().numpy()))}

@@ -115,7 +115,7 @@ def load(folder: Path, size: int, cache: Path, say=print) -> np.ndarray:
             if stale != target:
                 stale.unlink(missing_ok=True)
     array = np.load(target, mmap_mode="r")
-    say(f"{len(array):,} pictures of {size}×{size} from {folder}")
+    say(f"{len(array):,} pictures of {size}×{size} from {'/'.join(folder.parts[-2:])}")
     return array
 
 
