@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from model import fold
+from model import uniform
 from runner import Stop, tf
 
 HERE = Path(__file__).resolve().parent
@@ -135,19 +135,16 @@ def to_float(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32)[..., None] / 255.0
 
 
-def distort(images: tf.Tensor, seed: int, step: tf.Tensor, rows: tuple, strength: float = 1.0) -> tf.Tensor:
+def distort(images: tf.Tensor, seed: int, step: tf.Tensor, strength: float = 1.0) -> tf.Tensor:
     """Turn, slant, scale and shift each image a little, as another hand would have written it.
 
     Args:
-        images: `(batch, 28, 28, 1)` float32, these rows of the global batch.
+        images: `(batch, 28, 28, 1)` float32.
         seed: of the run.
         step: number of the training step.
-        rows: `(first, of how many)`, as `Network` takes them.
         strength: 1 is up to 10 degrees, a slant of 0.15, 10 % of size and 2 pixels; 0 changes nothing.
     """
-    count = tf.shape(images)[0]
-    drawn = tf.random.stateless_uniform([rows[1] or count, 6], fold(seed, step, 2), -1.0, 1.0)
-    drawn = strength * drawn[rows[0] : rows[0] + count]
+    drawn = strength * (2.0 * uniform(tf.shape(images)[0], 6, seed, step, purpose=2) - 1.0)
     turn, slant, wide, high, right, down = tf.unstack(drawn, axis=1)
     turn, slant, wide, high = turn * 0.175, slant * 0.15, 1.0 + wide * 0.1, 1.0 + high * 0.1
     # Where each output pixel (column, row) comes from: [a b c; d e f] around the centre, 13.5.

@@ -69,16 +69,13 @@ class Network(tf.Module):
             return tf.nn.relu(pool(self.norms[name](x, training)))
         return tf.nn.relu(tf.nn.bias_add(pool(x), self.biases[name]))
 
-    def __call__(
-        self, images: tf.Tensor, training: bool = False, step: tf.Tensor | int = 0, rows: tuple = (0, 0)
-    ) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, training: bool = False, step: tf.Tensor | int = 0) -> tf.Tensor:
         """Scores of the ten digits, `(batch, 10)`.
 
         Args:
             images: `(batch, 28, 28, 1)` float32, 0 background and 1 ink.
             training: True takes the batch's statistics, moves the averages and leaves units out.
             step: number of the training step, from which dropout draws.
-            rows: which rows of the global batch these are, `(first, of how many)`; `(0, 0)` says all of it.
         """
         x = self._convolution(images, "conv1", training)  # (batch, 14, 14, 32)
         x = self._convolution(x, "conv2", training)  # (batch, 7, 7, 64)
@@ -87,9 +84,7 @@ class Network(tf.Module):
         x = self.norms["fc1"](x, training) if self.batch_norm else x + self.biases["fc1"]
         x = tf.nn.relu(x)
         if training and self.dropout:
-            first, count = rows[0], rows[1] or tf.shape(x)[0]
-            chance = tf.random.stateless_uniform([count, WIDTHS[2]], fold(self.seed, step, 1))
-            kept = chance[first : first + tf.shape(x)[0]] >= self.dropout
+            kept = uniform(tf.shape(x)[0], WIDTHS[2], self.seed, step, purpose=1) >= self.dropout
             x = tf.where(kept, x / (1.0 - self.dropout), 0.0)
         return self._product(tf.matmul, x, "fc2") + self.biases["fc2"]
 
@@ -99,9 +94,17 @@ def pool(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
 
 
-def fold(seed: int, step: tf.Tensor | int, purpose: int) -> tf.Tensor:
-    """The pair of numbers that TensorFlow's stateless random operations want: one for each seed, step and purpose."""
-    return tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64) * 8 + purpose])
+def uniform(rows: tf.Tensor, width: int, seed: int, step: tf.Tensor | int, purpose: int) -> tf.Tensor:
+    """Random numbers from 0 to 1, `(rows, width)`, that depend on seed, step and purpose and on nothing else.
+
+    They are drawn for the global batch, of which each replica takes its rows: so the number of replicas, or a restart
+    in between, changes nothing.
+    """
+    context = tf.distribute.get_replica_context()
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64) * 8 + purpose])
+    drawn = tf.random.stateless_uniform([rows * context.num_replicas_in_sync, width], key)
+    first = tf.cast(context.replica_id_in_sync_group, tf.int32) * rows
+    return drawn[first : first + rows]
 
 
 class Adam(tf.Module):

@@ -7,8 +7,8 @@ The same file stands in several model folders, so that each folder runs alone. A
     run = runner.Run(args, strategy, shaping=["size", "width"], losses=["d_loss", "g_loss"])
     with strategy.scope():
         model, optimizer = ...                                        # tf.Modules
-    run.restore(model=model, optimizer=optimizer)                     # the latest checkpoint, when there is one
-    source = pictures.batches(args, strategy, [images], first_step=int(run.step))
+    first_step = run.restore(model=model, optimizer=optimizer)        # the latest checkpoint, when there is one
+    source = pictures.batches(args, strategy, [images], first_step)
     run.loop(step_function, source, report)                           # train, log, sample, save
 
 and ends in `runner.guard(main)`. Nothing random has a state: the order of the data is a function of (seed, epoch) and
@@ -254,8 +254,8 @@ class Run:
                     f"the checkpoint {latest} does not fit or cannot be read ({reason}). Choose another --output_dir, "
                     "or --no-resume to start over there."
                 ) from None
-            self.say(f"going on from step {int(self.step)} ({latest})")
-        return int(self.step)
+            self.say(f"going on from step {int(self.step.numpy())} ({latest})")
+        return int(self.step.numpy())
 
     def save(self) -> None:
         """Write a checkpoint, unless a number in it is not finite.
@@ -266,7 +266,7 @@ class Run:
         for variable in self._floats():
             if not np.isfinite(variable.numpy()).all():
                 self._diverged(f"the variable {variable.name}")
-        self.manager.save(checkpoint_number=int(self.step))
+        self.manager.save(checkpoint_number=int(self.step.numpy()))
 
     def _floats(self) -> list[tf.Variable]:
         found = {}
@@ -278,7 +278,7 @@ class Run:
 
     def _diverged(self, what: str) -> None:
         kept = tf.train.latest_checkpoint(str(self.folder / "checkpoints"))
-        message = f"step {int(self.step)}: {what} is not a finite number, so the training stops. "
+        message = f"step {int(self.step.numpy())}: {what} is not a finite number, so the training stops. "
         message += f"The last good checkpoint is {kept}." if kept else "There was no checkpoint yet."
         raise Stop(
             message + " Lower learning rates help, and float32 where --mixed_precision was on.", code=3
@@ -293,21 +293,22 @@ class Run:
         """Train to `args.steps`.
 
         Args:
-            step_function: called as `f(step, *batch)` on each replica; returns this replica's mean losses.
-            source: batches from step `int(run.step)` on, one a step.
+            step_function: called as `f(step, *batch)` on each replica; returns this replica's mean losses
+                (float32 scalars, all that `losses` names).
+            source: batches from the restored step on, one a step.
             report: called every `sample_every` steps and at the end; returns scalars and uint8 pictures
                 `(height, width, 3)` by name, which go to TensorBoard and `samples/<name>_<step>.png`.
 
         Raises:
             Stop: a loss is not finite (code 3), or Ctrl-C was pressed (code 130, after saving).
         """
-        args, step = self.args, int(self.step)
+        args, step = self.args, int(self.step.numpy())
 
-        @tf.function
+        @tf.function(autograph=False)  # Python loops and conditions of the step unroll while it is traced
         def compiled(batch):
             losses = self.strategy.run(step_function, args=(self.step.read_value(), *batch))
             for name, total in self.totals.items():
-                total.assign_add(self.strategy.reduce("mean", tf.cast(losses[name], tf.float32), axis=None))
+                total.assign_add(self.strategy.reduce("mean", losses[name], axis=None))
             self.summed.assign_add(1.0)
             self.step.assign_add(1)
 
@@ -315,30 +316,30 @@ class Run:
         self.writer = tf.summary.create_file_writer(str(self.folder / "logs")) if self.chief else None
         show_bar = self.chief and sys.stderr.isatty()
         bar = tqdm(total=args.steps, initial=step, unit="step", disable=not show_bar, smoothing=0.05)
-        if step == 0:
-            self._report(report, 0)
-        self.clock, self.clocked = time.perf_counter(), step
         with bar, Interrupt() as interrupt:
+            if step == 0:
+                self._report(report, 0)
+            self.clock, self.clocked = time.perf_counter(), step
             while step < args.steps:
                 compiled(next(source))
                 step += 1
                 bar.update()
-                last = step == args.steps or interrupt.signal
                 if step % args.log_every == 0 or step == args.steps:
                     self._log(step, bar)
                 if step % args.sample_every == 0 or step == args.steps:
                     self._report(report, step)
-                if step % args.save_every == 0 or last:
+                stopped = interrupt.signal and step < args.steps
+                if step % args.save_every == 0 or step == args.steps or stopped:
                     self.save()
-                if interrupt.signal:
+                if stopped:
                     raise Stop(
                         f"stopped at step {step}, saved. The same command goes on from there.", interrupt.code
                     )
         self.say(f"done: {args.steps} steps; results are in {self.folder}")
 
     def _log(self, step: int, bar: tqdm) -> None:
-        count = float(self.summed)
-        means = {name: float(total) / count for name, total in self.totals.items()}
+        count = float(self.summed.numpy())
+        means = {name: float(total.numpy()) / count for name, total in self.totals.items()}
         for variable in (*self.totals.values(), self.summed):
             variable.assign(0.0)
         now = time.perf_counter()

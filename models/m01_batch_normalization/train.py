@@ -95,14 +95,11 @@ def make_step(args: argparse.Namespace, network: Network, optimizer: Adam):
     """
 
     def step_function(step, images, labels):
-        context = tf.distribute.get_replica_context()
-        share = args.batch_size // context.num_replicas_in_sync
-        rows = (context.replica_id_in_sync_group * share, args.batch_size)
         images = to_float(images)
         if args.distort:
-            images = distort(images, args.seed, step, rows, args.distort)
+            images = distort(images, args.seed, step, args.distort)
         with tf.GradientTape() as tape:
-            logits = network(images, training=True, step=step, rows=rows)
+            logits = network(images, training=True, step=step)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_mean(losses)
         optimizer.apply(tape.gradient(loss, optimizer.weights), step, learning_rate(args, step))
