@@ -94,6 +94,7 @@ def headline(result: dict) -> dict[str, float]:
     paths = {
         "values covered": ("attributes", "covered"),
         "… in at least 5 samples": ("attributes", "covered_often"),
+        "… a quarter as often as real": ("attributes", "covered_well"),
         "sure of all five attributes": ("attributes", "sure_of_all"),
         "frequencies off by": ("attributes", "total_variation"),
         "combinations of five": ("attributes", "combinations"),

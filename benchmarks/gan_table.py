@@ -33,6 +33,7 @@ GRID_NAME = re.compile(r"_(\d+)\.png$")  # samples_000500.png
 ROWS = {
     "values covered": "{:.0f}",
     "… in at least 5 samples": "{:.0f}",
+    "… a quarter as often as real": "{:.0f}",
     "sure of all five attributes": "{:.1%}",
     "frequencies off by": "{:.3f}",
     "Fréchet (classifier features)": "{:.2f}",

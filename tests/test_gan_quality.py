@@ -210,6 +210,11 @@ def test_coverage_counts_only_confident_answers():
     real = {"hat": np.array(["black", "none", "red", "red"]), "eyes": np.array(["big", "small"] * 2)}
     result = gan_coverage.coverage(made_up(hats, eyes, confidence), VALUES, real)
     assert (result["covered"], result["covered_often"], result["of"]) == (4, 2, 5)
+    assert result["covered_well"] == 4  # all but "none": 6 >= 10 / 16, 2 >= 20 / 16, 5 and 3 >= 20 / 16
+    few = gan_coverage.coverage(made_up(hats, eyes, confidence), VALUES, {**real, "hat": np.array(["red"])})
+    assert (
+        few["covered_well"] == 4 and few["covered"] == 4
+    )  # 2 of 10 red where all are: too few; none: expected 0
     assert result["missing"] == ["hat: none"]
     assert result["sure_of_all"] == pytest.approx(0.8)
     assert result["combinations"] == 4  # black big, black small, red small, none small
