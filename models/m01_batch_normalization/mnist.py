@@ -64,8 +64,10 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
-def load(data_path: str | None, validation: int = 5000) -> tuple[Split, Split, Split]:
+def load(data_path: str | None) -> tuple[Split, Split, Split]:
     """Training, validation and test images: 55,000, 5,000 and 10,000, split as TensorFlow's own tutorial did.
+
+    The first twelfth of the training file becomes the validation set.
 
     Raises:
         Stop: a file is missing or damaged, or images and labels do not belong together.
@@ -73,14 +75,11 @@ def load(data_path: str | None, validation: int = 5000) -> tuple[Split, Split, S
     folder = find_folder(data_path)
     images, labels, test_images, test_labels = (read_idx(folder / name) for name in FILES)
     for name, x, y in (("train", images, labels), ("t10k", test_images, test_labels)):
-        if (
-            x.shape[1:] != (28, 28)
-            or y.shape != x.shape[:1]
-            or len(x) <= (validation if name == "train" else 0)
-        ):
+        if x.shape[1:] != (28, 28) or y.shape != x.shape[:1] or not len(x):
             raise Stop(
                 f"{folder}: {name} has images {x.shape} and labels {y.shape}; expected (n, 28, 28) and (n,)"
             )
+    validation = len(images) // 12
     return (
         Split(images[validation:], labels[validation:]),
         Split(images[:validation], labels[:validation]),
