@@ -55,13 +55,13 @@ def draw_samples(model: str, run: Path, count: int, seed: int = 1) -> np.ndarray
     if not run.is_dir():
         raise QualityError(f"{run} is not a run's folder.")
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "samples.npy"
+        target = Path(folder) / "samples"
         command = [sys.executable, script.name, "--run", str(run.resolve()), "--count", str(count)]
         command += ["--out", str(target), "--seed", str(seed)]
         done = subprocess.run(command, cwd=script.parent, capture_output=True, text=True)
         if done.returncode != 0:
             raise QualityError(f"{model}/generate.py failed on {run}:\n{(done.stdout + done.stderr)[-1500:]}")
-        return read_pictures(target if target.exists() else target.with_suffix(""), count)
+        return read_pictures(target, count)
 
 
 def tiles(sheet: np.ndarray, gap: int = 2) -> np.ndarray:
