@@ -49,7 +49,7 @@ def start(script, *flags, cwd, **environment):
     )
 
 
-def finish(process, timeout=240):
+def finish(process, timeout=400):
     """Wait for a process; returns (exit code, stdout, stderr) and leaves nothing running."""
     try:
         out, err = process.communicate(timeout=timeout)

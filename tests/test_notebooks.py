@@ -32,6 +32,7 @@ def house(tmp_path, monkeypatch):
     for name in ("SCRIPTS", "NOTEBOOKS", "RESULTS"):
         monkeypatch.setattr(notebooks, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
+    monkeypatch.setattr(notebooks, "MODEL_NOTEBOOKS", {})
     script = notebooks.SCRIPTS / "T_01_lesson.py"
     script.write_text(SCRIPT, encoding="utf-8")
     return script, notebooks.NOTEBOOKS / "T_01_lesson.ipynb"
@@ -231,3 +232,19 @@ def test_a_killed_kernel_is_said_in_a_sentence(house, capsys):
     with pytest.raises(SystemExit, match="1 of 1 notebooks were not built"):
         notebooks.main([])
     assert "no notebook was written" in capsys.readouterr().err and not target.exists()
+
+
+def test_a_models_notebook_is_built_when_named_and_imports_its_own_folder(house, tmp_path, capsys):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "helper.py").write_text("WORD = 'helped'\n")
+    script, target = folder / "net.py", folder / "net.ipynb"
+    script.write_text("# %% [markdown]\n# # A model\n\n# %%\nimport helper\n\nprint(helper.WORD)\n")
+    notebooks.MODEL_NOTEBOOKS[script] = target
+    notebooks.main([])
+    assert not target.exists() and "make notebooks T=net" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"net\.ipynb is missing. Build it:  make notebooks T=net"):
+        notebooks.main(["--check"])
+    notebooks.main(["net"])
+    assert nbformat.read(target, as_version=4).cells[1].outputs[0]["text"] == "helped\n"
+    notebooks.main(["--check"])

@@ -2,6 +2,7 @@
 
     python -m tools.notebooks                 # all lessons
     python -m tools.notebooks T_02 T_04       # some
+    python -m tools.notebooks dcgan           # a model's notebook: trains the model, so only when it is named
     python -m tools.notebooks --check         # fail when a notebook does not match its script; runs nothing
     python -m tools.notebooks --prose T_02    # take over changed prose and keep the outputs; refuses changed code
 
@@ -38,7 +39,9 @@ SCRIPTS = REPO / "example-python"
 NOTEBOOKS = REPO / "example-notebook"
 RESULTS = REPO / "benchmarks" / "results"
 # Notebooks that come from a model's script rather than from a lesson: script -> notebook beside it.
-MODEL_NOTEBOOKS: dict[Path, Path] = {}
+MODEL_NOTEBOOKS: dict[Path, Path] = {
+    REPO / "models" / "m02_dcgan" / "dcgan.py": REPO / "models" / "m02_dcgan" / "dcgan.ipynb",
+}
 # The twelve lessons of the course: a lesson may link to one that is still to be written, but to no other name.
 PLANNED = {
     f"{stem}.ipynb"
@@ -123,8 +126,21 @@ def convert(text: str, name: str = "script") -> nbformat.NotebookNode:
     return fresh
 
 
-def execute(notebook: nbformat.NotebookNode, name: str, timeout: int = 1800, report: Path | None = None):
+def execute(
+    notebook: nbformat.NotebookNode,
+    name: str,
+    timeout: int = 1800,
+    report: Path | None = None,
+    imports: Path | None = None,
+):
     """Run every cell in a fresh kernel, in an empty folder, and store the outputs in `notebook`.
+
+    Args:
+        notebook: what to run.
+        name: what to call it in errors.
+        timeout: seconds one cell may take.
+        report: where the lesson's key figures go.
+        imports: a folder whose files the notebook imports, as a model's does.
 
     Raises:
         BuildError: a cell failed, timed out, or the kernel died; the message shows the cell and the error.
@@ -133,6 +149,8 @@ def execute(notebook: nbformat.NotebookNode, name: str, timeout: int = 1800, rep
     environment.pop("MPLBACKEND", None)
     if report:
         environment["TUTORIAL_REPORT"] = str(report)
+    if imports:
+        environment["PYTHONPATH"] = str(imports)
     code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
 
     def progress(cell, cell_index):
@@ -254,7 +272,7 @@ def refresh_prose(script: Path, target: Path) -> None:
 
 
 def lessons(selected: list[str]) -> list[tuple[Path, Path]]:
-    """Scripts and their notebooks, in order; `selected` holds stems or their beginnings such as "T_02".
+    """Scripts and their notebooks, lessons first; `selected` holds stems or their beginnings such as "T_02".
 
     Raises:
         BuildError: a selected name fits no script.
@@ -275,7 +293,7 @@ def build(script: Path, target: Path, timeout: int = 1800) -> float:
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         report = Path(folder) / "report.json"
         started = time.perf_counter()
-        execute(notebook, script.name, timeout, report)
+        execute(notebook, script.name, timeout, report, script.parent if script in MODEL_NOTEBOOKS else None)
         seconds = time.perf_counter() - started
         figures = json.loads(report.read_text()) if report.exists() else {}
     if script.read_text(encoding="utf-8") != text:
@@ -323,6 +341,12 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit("\n".join(found))
         print(f"{len(pairs)} notebooks match their scripts.")
         return
+    if not args.lessons and not args.prose:
+        for script in MODEL_NOTEBOOKS:
+            print(
+                f"{script.name} trains a model: build its notebook by name (make notebooks T={script.stem})"
+            )
+        pairs = [pair for pair in pairs if pair[0] not in MODEL_NOTEBOOKS]
     failed = []
     for script, notebook in pairs:
         print(f"{script.name} …", flush=True)

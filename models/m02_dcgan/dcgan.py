@@ -13,19 +13,26 @@
 #     python dcgan.py --preset paper               # the paper's widths; the default where there is a GPU
 #     python generate.py                           # pictures, walks and arithmetic from the trained generator
 #
-# A run that was stopped goes on when the same command is given again.
+# A run that was stopped goes on when the same command is given again. The notebook `dcgan.ipynb` is made from this
+# script and holds the same.
+#
+# **Time**: not measured yet.
 
 # %%
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from runner import quiet_start
 
 quiet_start()  # TensorFlow without its start-up messages
 import layers
+import numpy as np
 import pictures
 import runner
 import tensorflow as tf
+from PIL import Image
 
 # %% [markdown]
 # ## Flags
@@ -239,7 +246,9 @@ class DCGAN(tf.Module):
         d_loss = self.update_discriminator(real, noise(0))
         for update in range(args.g_updates):
             g_loss = self.update_generator(noise(1 + update))
-        layers.follow(self.generator, self.averaged, args.ema)
+        # A short memory at first: the average should forget the initial weights as fast as the generator leaves them.
+        count = tf.cast(step, tf.float32)
+        layers.follow(self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count)))
         return {"d_loss": d_loss, "g_loss": g_loss}
 
 
@@ -272,20 +281,44 @@ def sampler(model: DCGAN):
     return report
 
 
+# %%
+def growth(folder: Path, rows: int = 8) -> np.ndarray:
+    """The first row of several sample grids of a run, from the beginning to the end, below each other, uint8."""
+    files = sorted((folder / "samples").glob("samples_*.png"))
+    chosen = [files[round(i)] for i in np.linspace(0, len(files) - 1, min(rows, len(files)))]
+    sheets = [np.asarray(Image.open(file)) for file in chosen]
+    height = (sheets[0].shape[0] - 2) // 8
+    return np.concatenate([sheet[:height] for sheet in sheets] + [sheets[-1][:2]])
+
+
+def plot_losses(folder: Path) -> None:
+    """Write `losses.png`: both losses over the steps of a run."""
+    from matplotlib.figure import Figure
+
+    steps, d_loss, g_loss = np.loadtxt(folder / "losses.csv", delimiter=",", skiprows=1, ndmin=2).T
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, d_loss, label="discriminator")
+    axes.plot(steps, g_loss, label="generator")
+    axes.axhline(2 * np.log(2), color="grey", linestyle=":", label="a discriminator that cannot tell: 2 ln 2")
+    axes.set(xlabel="step", ylabel="loss", title="DCGAN: losses of the two players")
+    axes.legend()
+    figure.savefig(folder / "losses.png", dpi=100)
+
+
 # %% [markdown]
 # ## Main
 # Data, networks, the latest checkpoint if there is one, and the loop.
 
 
 # %%
-def main(argv: list[str] | None = None) -> runner.Run:
+def main(argv: list[str] | None = None) -> None:
     """Train as the flags say."""
     args = parse_args(argv)
     strategy = runner.strategy_for(args)
     run = runner.Run(args, strategy, SHAPING, losses=("d_loss", "g_loss"))
-    run.say(
-        f"preset {args.preset}: generator {channels(args.size, args.width_g)[::-1]}, batch {args.batch_size}"
-    )
+    widths = " → ".join(map(str, channels(args.size, args.width_g)[::-1]))
+    run.say(f"preset {args.preset}: {args.size}×{args.size}, generator {widths}, batch {args.batch_size}")
     folder = pictures.find_folder(args.data_path)
     data = pictures.load(folder, args.size, Path(args.output_dir).parent / "cache", run.say)
     with strategy.scope():
@@ -293,8 +326,35 @@ def main(argv: list[str] | None = None) -> runner.Run:
     first_step = run.restore(model=model)
     source = pictures.batches(args, strategy, [data], first_step)
     run.loop(model.train_step, source, sampler(model))
-    return run
+    if run.chief:
+        plot_losses(run.folder)
+        pictures.save_png(growth(run.folder), run.folder / "growth.png")
 
+
+# %% [markdown]
+# As a script it takes its flags from the command line; the notebook trains with the CPU preset
+# (`TUTORIAL_QUICK=1` makes that a few steps of small networks, for tests).
+
+# %%
+IN_NOTEBOOK = "ipykernel" in sys.modules
+NOTEBOOK_FLAGS = ["--preset", "cpu", "--log_every", "100"]
+if os.environ.get("TUTORIAL_QUICK") == "1":
+    NOTEBOOK_FLAGS += ["--steps", "4", "--sample_every", "2", "--log_every", "2"]
+    NOTEBOOK_FLAGS += ["--width_g", "2", "--width_d", "2", "--batch_size", "4"]
 
 if __name__ == "__main__":
-    runner.guard(main)
+    runner.guard(lambda: main(NOTEBOOK_FLAGS if IN_NOTEBOOK else None))
+
+# %% [markdown]
+# ## What came out
+# Each row shows the same eight latent vectors at a later step; then 64 samples at the end, and the losses.
+# `losses.png`, `growth.png` and `samples/` in the folder of the run hold the same pictures.
+
+# %%
+if IN_NOTEBOOK:
+    from IPython.display import display
+
+    run_folder = Path("runs/dcgan")
+    last_sheet = max((run_folder / "samples").iterdir())
+    for picture in (run_folder / "growth.png", last_sheet, run_folder / "losses.png"):
+        display(Image.open(picture))
