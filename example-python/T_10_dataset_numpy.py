@@ -457,4 +457,4 @@ report(shuffling_rows_ms=slices_ms, shuffling_row_numbers_ms=gathered_ms)
 # 3. The time grows with the number of rows, as all of them are handled on every call, though the batch stays the same.
 # </details>
 #
-# **Next**: [T_12 Layers](T_12_layers_api.ipynb); T_11, data sets from pictures, is still to come.
+# **Next**: [T_11 Data sets from pictures](T_11_dataset_images.ipynb)
