@@ -352,9 +352,10 @@ if __name__ == "__main__":
 
 # %%
 if IN_NOTEBOOK:
+    from IPython.display import Image as Shown
     from IPython.display import display
 
     run_folder = Path("runs/dcgan")
     last_sheet = max((run_folder / "samples").iterdir())
     for picture in (run_folder / "growth.png", last_sheet, run_folder / "losses.png"):
-        display(Image.open(picture))
+        display(Shown(filename=picture))
