@@ -2,19 +2,20 @@
 
     python -m benchmarks.m01_digits
 
-writes `models/m01_batch_normalization/digits/`. Each digit is a few strokes through points of a unit square, drawn
-with a round pen of even width.
+writes `models/m01_batch_normalization/digits/`, and `figs/m01_prepared.png`, which shows the files and what `digits.py`
+makes of them. Each digit is a few strokes through points of a unit square, drawn with a round pen of even width.
 """
 
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from utils.lesson import REPO
+from utils.lesson import REPO, save_figure
 
 FOLDER = REPO / "models" / "m01_batch_normalization" / "digits"
 
@@ -98,6 +99,31 @@ def main() -> None:
         print(
             f"{name:<8} {picture.width} × {picture.height} {picture.mode:<5} {len(buffer.getvalue()):>7,} bytes"
         )
+    draw_prepared()
+
+
+def draw_prepared() -> None:
+    """The files above, and below them what the network sees."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    sys.path.insert(0, str(FOLDER.parent))  # as when the scripts in it are run
+    from digits import find_files, read_digit
+
+    files = find_files([str(FOLDER)])
+    figure, axes = plt.subplots(2, len(files), figsize=(12, 3), layout="constrained", height_ratios=[1.2, 1])
+    for path, (above, below) in zip(files, axes.T):
+        with Image.open(path) as picture:
+            above.imshow(picture.convert("RGBA"))
+            above.set_title(f"{path.name}\n{picture.width} × {picture.height}", fontsize=9)
+        below.imshow(read_digit(path), cmap="gray")
+        for axis in (above, below):
+            axis.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel("file")
+    axes[1, 0].set_ylabel("prepared,\n28 × 28")
+    save_figure(figure, "m01_prepared.png", dpi=90)
 
 
 if __name__ == "__main__":

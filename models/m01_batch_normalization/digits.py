@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 from runner import Stop
 
+CENTRE = 14.0  # row and column of the centre of mass in MNIST's files, counted from 0
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm"}
 
 
@@ -89,8 +90,8 @@ def to_mnist(ink: np.ndarray) -> np.ndarray:
     mass = ink.sum()
     row = (ink.sum(axis=1) * np.arange(ink.shape[0])).sum() / mass
     column = (ink.sum(axis=0) * np.arange(ink.shape[1])).sum() / mass
-    top = int(np.clip(round(13.5 - row), 0, 28 - ink.shape[0]))
-    left = int(np.clip(round(13.5 - column), 0, 28 - ink.shape[1]))
+    top = int(np.clip(round(CENTRE - row), 0, 28 - ink.shape[0]))
+    left = int(np.clip(round(CENTRE - column), 0, 28 - ink.shape[1]))
     canvas = np.zeros((28, 28), np.uint8)
     canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = np.rint(ink * 255)
     return canvas
