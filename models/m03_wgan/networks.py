@@ -5,6 +5,7 @@ Neither critic ends in a sigmoid: a score is any number.
 
 import argparse
 import itertools
+import math
 
 import layers
 import tensorflow as tf
@@ -85,11 +86,10 @@ class MLP(tf.Module):
     def __init__(self, seeds: layers.Seeds, inputs: int, outputs: int):
         super().__init__("mlp")
         sizes = [inputs, 512, 512, 512, 512, outputs]
-        self.layers = []
-        for i, (before, after) in enumerate(itertools.pairwise(sizes)):
-            dense = layers.Dense(seeds, before, after, name=f"dense_{i}")
-            dense.weight.assign(dense.weight * (2.0 / before) ** 0.5 / 0.02)  # He's scale in place of DCGAN's
-            self.layers.append(dense)
+        self.layers = [
+            layers.Dense(seeds, before, after, name=f"dense_{i}")
+            for i, (before, after) in enumerate(itertools.pairwise(sizes))
+        ]
 
     def __call__(self, h: tf.Tensor) -> tf.Tensor:
         for dense in self.layers[:-1]:
@@ -121,10 +121,26 @@ class MLPCritic(tf.Module):
 
 
 def make_generator(args: argparse.Namespace) -> tf.Module:
-    """The generator that `--arch` names."""
-    return MLPGenerator(args) if args.arch == "mlp" else Generator(args)
+    """The generator that `--arch` names, with the initial weights that `--init` names."""
+    return initialised(MLPGenerator(args) if args.arch == "mlp" else Generator(args), args)
 
 
 def make_critic(args: argparse.Namespace) -> tf.Module:
-    """The critic that `--arch` names."""
-    return MLPCritic(args) if args.arch == "mlp" else Critic(args)
+    """The critic that `--arch` names, with the initial weights that `--init` names."""
+    return initialised(MLPCritic(args) if args.arch == "mlp" else Critic(args), args)
+
+
+def initialised(network: tf.Module, args: argparse.Namespace) -> tf.Module:
+    """DCGAN's initial weights N(0, 0.02²) scaled to N(0, 2 / fan-in) (He et al. 2015) for `--init he` and the MLP.
+
+    Without normalization 0.02 is too small for narrow layers: what enters has faded before it reaches the last one.
+    """
+    for layer in network.submodules if args.init == "he" or args.arch == "mlp" else []:
+        if isinstance(layer, layers.Dense | layers.Conv):
+            fan_in = math.prod(layer.weight.shape[:-1])
+        elif isinstance(layer, layers.Deconv):  # a pixel of the output sees a share of the kernel's places
+            fan_in = layer.weight.shape[3] * layer.weight.shape[0] ** 2 / layer.stride**2
+        else:
+            continue
+        layer.weight.assign(layer.weight * (2.0 / fan_in) ** 0.5 / 0.02)
+    return network

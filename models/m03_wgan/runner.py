@@ -316,22 +316,22 @@ class Run:
         self.writer = tf.summary.create_file_writer(str(self.folder / "logs")) if self.chief else None
         show_bar = self.chief and sys.stderr.isatty()
         bar = tqdm(total=args.steps, initial=step, unit="step", disable=not show_bar, smoothing=0.05)
-        if step == 0:
-            self._report(report, 0)
-        self.clock, self.clocked = time.perf_counter(), step
         with bar, Interrupt() as interrupt:
+            if step == 0:
+                self._report(report, 0)
+            self.clock, self.clocked = time.perf_counter(), step
             while step < args.steps:
                 compiled(next(source))
                 step += 1
                 bar.update()
-                last = step == args.steps or interrupt.signal
                 if step % args.log_every == 0 or step == args.steps:
                     self._log(step, bar)
                 if step % args.sample_every == 0 or step == args.steps:
                     self._report(report, step)
-                if step % args.save_every == 0 or last:
+                stopped = interrupt.signal and step < args.steps
+                if step % args.save_every == 0 or step == args.steps or stopped:
                     self.save()
-                if interrupt.signal:
+                if stopped:
                     raise Stop(
                         f"stopped at step {step}, saved. The same command goes on from there.", interrupt.code
                     )

@@ -41,6 +41,8 @@ PRESETS = {
     "cpu": {  # a quarter of the paper's widths
         "width_g": 32,
         "width_d": 32,
+        "init": "he",
+        "critic_norm": "none",
         "steps": 3000,
         "batch_size": 32,
         "critic_steps": 2,
@@ -55,6 +57,8 @@ PRESETS = {
     "paper": {
         "width_g": 128,
         "width_d": 128,
+        "init": "paper",
+        "critic_norm": "layer",
         "steps": 30000,
         "batch_size": 64,
         "critic_steps": 5,
@@ -67,15 +71,8 @@ PRESETS = {
         "save_every": 500,
     },
 }
-SHAPING = (
-    "script",
-    "arch",
-    "critic_norm",
-    "size",
-    "width_g",
-    "width_d",
-    "z_dim",
-)  # what a checkpoint is tied to
+# A checkpoint fits networks of the same values only.
+SHAPING = ("script", "arch", "critic_norm", "size", "width_g", "width_d", "z_dim")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -86,17 +83,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--data_path", help="folder of pictures (default: data/anime, else data/avatars of the repository)")
     add("--size", type=int, default=64, help="side of the pictures: 8, 16, 32, 64, 128 … (default 64)")
     add("--arch", choices=("dcgan", "mlp"), default="dcgan", help="convolutions, or four dense layers of 512")
-    add("--critic_norm", choices=("layer", "none"), default="layer", help="in the critic of dcgan")
+    add("--critic_norm", choices=("layer", "none"), help="in the critic of dcgan")
+    add(
+        "--init", choices=("paper", "he"), help="initial weights: N(0, 0.02²) as DCGAN's, or scaled by fan-in"
+    )
     add("--z_dim", type=int, default=100, help="random numbers a picture is made from (default 100)")
-    add(
-        "--width_g", type=int, help="channels of the generator's last hidden layer; doubled in each before it"
-    )
-    add("--width_d", type=int, help="channels of the critic's first layer; doubled in each layer after it")
-    add(
-        "--critic_steps",
-        type=int,
-        help="critic updates, each on a batch of its own, for one of the generator",
-    )
+    add("--width_g", type=int, help="channels of the generator's last hidden layer, doubled in each before")
+    add("--width_d", type=int, help="channels of the critic's first layer, doubled in each after it")
+    add("--critic_steps", type=int, help="critic updates, a batch for each, for one of the generator")
     add("--lr_g", type=float, help="Adam's learning rate for the generator")
     add("--lr_d", type=float, help="Adam's learning rate for the critic")
     add("--beta_1", type=float, default=0.0, help="Adam's decay of the mean gradient (default 0)")
@@ -159,11 +153,8 @@ class WGAN(tf.Module):
     def __init__(self, args: argparse.Namespace):
         super().__init__("wgan")
         self.args = args
-        self.generator, self.critic, self.averaged = (
-            make_generator(args),
-            make_critic(args),
-            make_generator(args),
-        )
+        self.generator, self.critic = make_generator(args), make_critic(args)
+        self.averaged = make_generator(args)  # starts with the same values
         # With little or no momentum Adam is stable here.
         betas = args.beta_1, args.beta_2
         self.optimizer_g = layers.Adam(self.generator.trainable_variables, args.lr_g, *betas, name="adam_g")
@@ -212,7 +203,9 @@ class WGAN(tf.Module):
             real = tf.cast(batches[update], tf.float32) / 127.5 - 1.0
             estimate = self.update_critic(real, noise(update), step * args.critic_steps + update)
         g_loss = self.update_generator(noise(args.critic_steps))
-        layers.follow(self.generator, self.averaged, args.ema)
+        # A short memory at first: the average should forget the initial weights as fast as the generator leaves them.
+        count = tf.cast(step, tf.float32)
+        layers.follow(self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count)))
         return {"wasserstein": estimate, "g_loss": g_loss}
 
 
@@ -222,10 +215,17 @@ def latents(count: int, z_dim: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------------- samples
+def sample_latents(seed: int, first: int, count: int, z_dim: int) -> tf.Tensor:
+    """Latent vectors number `first`, `first` + 1, … of a seed: `(count, z_dim)`, however many are drawn at once."""
+    blocks = range(first // 64, -(-(first + count) // 64))
+    drawn = [latents(64, z_dim, layers.noise_seed(seed, block, 1000)) for block in blocks]
+    return tf.concat(drawn, axis=0)[first % 64 : first % 64 + count]
+
+
 def sampler(model: WGAN):
     """A function that returns a grid of the averaged generator's pictures, uint8 `(height, width, 3)`."""
-    z = latents(64, model.args.z_dim, layers.noise_seed(model.args.seed, 0, 1000))  # the same 64 every time
-    draw = tf.function(lambda: model.averaged(z, training=False))
+    z = sample_latents(model.args.seed, 0, 64, model.args.z_dim)  # the same 64 every time
+    draw = tf.function(lambda: model.averaged(z, training=False), autograph=False)
 
     def report():
         return {}, {"samples": pictures.grid(pictures.to_bytes(draw().numpy()))}
@@ -234,15 +234,13 @@ def sampler(model: WGAN):
 
 
 # ------------------------------------------------------------------------------------------------------------- main
-def main(argv: list[str] | None = None) -> runner.Run:
+def main(argv: list[str] | None = None) -> None:
     """Train as the flags say."""
     args = parse_args(argv)
     strategy = runner.strategy_for(args)
     run = runner.Run(args, strategy, SHAPING, losses=("wasserstein", "g_loss"))
     hidden = [512] * 4 if args.arch == "mlp" else channels(args.size, args.width_g)[::-1]
-    run.say(
-        f"preset {args.preset}: generator {hidden}, batch {args.batch_size}, critic updates {args.critic_steps}"
-    )
+    run.say(f"preset {args.preset}: generator {hidden}, batch {args.batch_size} × {args.critic_steps}")
     folder = pictures.find_folder(args.data_path)
     data = pictures.load(folder, args.size, Path(args.output_dir).parent / "cache", run.say)
     with strategy.scope():
@@ -250,7 +248,6 @@ def main(argv: list[str] | None = None) -> runner.Run:
     first_step = run.restore(model=model)
     source = pictures.batches(args, strategy, [data], first_step, updates=args.critic_steps)
     run.loop(model.train_step, source, sampler(model))
-    return run
 
 
 if __name__ == "__main__":
