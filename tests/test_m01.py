@@ -214,13 +214,19 @@ def test_dropout_and_distortion_follow_seed_and_step_only():
     assert abs(kept.mean() - 1.0) < 0.02 and kept.std() > 0, "what is kept makes up for what is left out"
 
 
-def test_distortions_keep_the_digit_and_none_changes_nothing():
-    images = mnist.to_float(images_and_labels()[0])
+def test_half_of_the_images_are_distorted_and_keep_their_digit():
+    images = tf.repeat(mnist.to_float(images_and_labels()[0]), 20, axis=0)
     np.testing.assert_allclose(mnist.distort(images, 1, tf.constant(0), 0.0), images, atol=1e-6)
     moved = mnist.distort(images, 1, tf.constant(0)).numpy()
-    assert np.abs(moved - images).max() > 0.3
+    far = np.abs(moved - images).max((1, 2, 3)) > 0.1
+    assert 0.4 < far.mean() < 0.6
+    np.testing.assert_allclose(moved[~far], images.numpy()[~far], atol=0.1)
     mass = moved.sum((1, 2, 3)) / images.numpy().sum((1, 2, 3))
     assert mass.min() > 0.7 and mass.max() < 1.3
+    rows = np.arange(28)
+    middle = lambda x: (x.sum((2, 3)) * rows).sum(1) / x.sum((1, 2, 3))
+    shift = np.abs(middle(moved) - middle(images.numpy()))
+    assert 0.5 < shift.max() < 5
 
 
 # ------------------------------------------------------------------------------------------- data
