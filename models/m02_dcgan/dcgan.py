@@ -40,32 +40,45 @@ from PIL import Image
 
 # %%
 PRESETS = {
-    "cpu": {  # a quarter of the paper's widths
+    "cpu": {  # a quarter of the paper's widths, and the changes that the README measures
         "width_g": 32,
         "width_d": 32,
-        "steps": 2000,
-        "batch_size": 64,
-        "lr_g": 2e-4,
-        "lr_d": 2e-4,
-        "ema": 0.995,
-        "log_every": 20,
-        "sample_every": 200,
-        "save_every": 200,
+        "d_norm": "none",
+        "he": True,
+        "batch_spread": True,
+        "r1": 1.0,
+        "steps": 4000,
+        "batch_size": 32,
+        "lr_g": 1e-3,
+        "lr_d": 4e-4,
+        "beta_2": 0.99,
+        "decay": 0.3,
+        "ema": 0.998,
+        "log_every": 50,
+        "sample_every": 250,
+        "save_every": 250,
     },
     "paper": {
         "width_g": 128,
         "width_d": 128,
+        "d_norm": "batch",
+        "he": False,
+        "batch_spread": False,
+        "r1": 0.0,
         "steps": 30000,
         "batch_size": 64,
         "lr_g": 2e-4,
         "lr_d": 2e-4,
+        "beta_2": 0.999,
+        "decay": 0.0,
         "ema": 0.999,
         "log_every": 50,
         "sample_every": 500,
         "save_every": 500,
     },
 }
-SHAPING = ("size", "width_g", "width_d", "z_dim")  # a checkpoint fits networks of the same values only
+# A checkpoint fits networks of the same values only.
+SHAPING = ("size", "width_g", "width_d", "d_norm", "batch_spread", "z_dim")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,6 +106,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.5,
         help="Adam's decay of the mean gradient (default 0.5, as the paper)",
     )
+    add("--beta_2", type=float, help="Adam's decay of the mean squared gradient")
+    add(
+        "--decay",
+        type=float,
+        help="share of the steps, at the end, over which the learning rates fall to 5 %%",
+    )
+    add("--d_norm", choices=("batch", "none"), help="batch normalization in the discriminator, or none")
+    yes_no = argparse.BooleanOptionalAction
+    add("--he", action=yes_no, default=None, help="He's initial weights instead of the paper's N(0, 0.02²)")
+    add("--batch_spread", action=yes_no, default=None, help="show the discriminator how much a batch varies")
+    add("--r1", type=float, help="weight of the gradient penalty on real pictures; 0 for none")
     add(
         "--g_updates",
         type=int,
@@ -130,7 +154,7 @@ class Generator(tf.Module):
 
     def __init__(self, args: argparse.Namespace):
         super().__init__("generator")
-        seeds = layers.Seeds(args.seed, network=0)
+        seeds = layers.Seeds(args.seed, network=0, he=args.he)
         depths = channels(args.size, args.width_g)[::-1]  # 1024, 512, 256, 128 in the paper
         self.start = depths[0]
         self.project = layers.Dense(seeds, args.z_dim, 4 * 4 * depths[0], bias=False, name="project")
@@ -152,21 +176,27 @@ class Discriminator(tf.Module):
 
     def __init__(self, args: argparse.Namespace):
         super().__init__("discriminator")
-        seeds = layers.Seeds(args.seed, network=1)
+        seeds = layers.Seeds(args.seed, network=1, he=args.he)
         depths = channels(args.size, args.width_d)
+        normed = [False] + [args.d_norm == "batch"] * (len(depths) - 1)  # never at the input
+        self.spread = args.batch_spread
         self.convs = [
-            layers.Conv(seeds, inputs, outputs, bias=inputs == 3, name=f"conv_{i}")
-            for i, (inputs, outputs) in enumerate(zip([3] + depths, depths))
+            layers.Conv(seeds, inputs, outputs, bias=not norm, name=f"conv_{i}")
+            for i, (inputs, outputs, norm) in enumerate(zip([3] + depths, depths, normed))
         ]
         self.norms = [
-            layers.BatchNorm(seeds, depth, name=f"norm_{i}") for i, depth in enumerate(depths[1:], 1)
+            layers.BatchNorm(seeds, depth, name=f"norm_{i}") if norm else None
+            for i, (depth, norm) in enumerate(zip(depths, normed))
         ]
-        self.judge = layers.Dense(seeds, 4 * 4 * depths[-1], 1, name="judge")
+        self.judge = layers.Dense(seeds, 4 * 4 * (depths[-1] + self.spread), 1, name="judge")
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        h = tf.nn.leaky_relu(self.convs[0](x), 0.2)  # (batch, 32, 32, 128)
-        for conv, norm in zip(self.convs[1:], self.norms):
-            h = tf.nn.leaky_relu(norm(conv(h), training=True), 0.2)  # side halves, channels double
+        h = x
+        for conv, norm in zip(self.convs, self.norms):
+            h = conv(h)  # side halves, channels double
+            h = tf.nn.leaky_relu(norm(h, training=True) if norm else h, 0.2)
+        if self.spread:
+            h = layers.batch_spread(h)  # (batch, 4, 4, 1024 + 1)
         h = tf.reshape(h, [-1, self.judge.weight.shape[0]])
         return tf.cast(self.judge(h), tf.float32)[:, 0]  # (batch,)
 
@@ -189,6 +219,19 @@ def generator_loss(fake: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softplus(-fake))
 
 
+def gradient_penalty(judge, real: tf.Tensor) -> tf.Tensor:
+    """R1 (Mescheder et al. 2018): ½ · |∂D(x)/∂x|², summed over a picture, mean over the pictures.
+
+    It keeps the discriminator from becoming so steep that the generator cannot follow: without it, a discriminator
+    that learns faster than its opponent ends the game.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(real)
+        total = tf.reduce_sum(judge(real))
+    slope = tape.gradient(total, real)  # (batch, size, size, 3)
+    return 0.5 * tf.reduce_mean(tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]))
+
+
 # %% [markdown]
 # ## One training step
 # One update of the discriminator on a real and a generated batch, then one or more of the generator, then the averaged
@@ -207,10 +250,10 @@ class DCGAN(tf.Module):
             Discriminator(args),
             Generator(args),
         )
-        self.adam_g = layers.Adam(self.generator.trainable_variables, args.lr_g, args.beta_1, name="adam_g")
-        self.adam_d = layers.Adam(
-            self.discriminator.trainable_variables, args.lr_d, args.beta_1, name="adam_d"
+        adam = lambda network, rate: layers.Adam(
+            network.trainable_variables, rate, args.beta_1, args.beta_2, name=f"adam_{network.name}"
         )
+        self.adam_g, self.adam_d = adam(self.generator, args.lr_g), adam(self.discriminator, args.lr_d)
         self.precision = tf.bfloat16 if args.mixed_precision else tf.float32
 
     def generate(self, z: tf.Tensor) -> tf.Tensor:
@@ -221,35 +264,44 @@ class DCGAN(tf.Module):
         """The discriminator's logits for pictures."""
         return self.discriminator(tf.cast(x, self.precision))
 
-    def update_discriminator(self, real: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """One Adam step of the discriminator; returns its loss."""
-        fake = self.generate(z)
+    def update_discriminator(self, real: tf.Tensor, fake: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """One Adam step of the discriminator; returns its loss without the penalty."""
         with tf.GradientTape() as tape:
-            loss = discriminator_loss(self.judge(real), self.judge(fake))
-        self.adam_d.apply(tape.gradient(loss, self.discriminator.trainable_variables))
+            loss = goal = discriminator_loss(self.judge(real), self.judge(fake))
+            if self.args.r1:  # every fourth picture will do: the same in the mean, for a quarter of the time
+                goal += self.args.r1 * gradient_penalty(self.judge, real[::4])
+        self.adam_d.apply(tape.gradient(goal, self.discriminator.trainable_variables), scale)
         return loss
 
-    def update_generator(self, z: tf.Tensor) -> tf.Tensor:
-        """One Adam step of the generator; returns its loss."""
-        with tf.GradientTape() as tape:
-            loss = generator_loss(self.judge(self.generate(z)))
-        self.adam_g.apply(tape.gradient(loss, self.generator.trainable_variables))
+    def update_generator(self, fake: tf.Tensor, tape: tf.GradientTape, scale: tf.Tensor) -> tf.Tensor:
+        """One Adam step of the generator, whose `tape` saw it make `fake`; returns its loss."""
+        with tape:
+            loss = generator_loss(self.judge(fake))
+        self.adam_g.apply(tape.gradient(loss, self.generator.trainable_variables), scale)
         return loss
 
     def train_step(self, step: tf.Tensor, batch: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step on a batch of uint8 pictures `(batch, size, size, 3)`; returns the losses."""
         args = self.args
         real = tf.cast(batch, tf.float32) / 127.5 - 1.0
-        noise = lambda purpose: layers.rows_of_this_replica(
-            latents(args.batch_size, args.z_dim, layers.noise_seed(args.seed, step, purpose))
-        )
-        d_loss = self.update_discriminator(real, noise(0))
+        scale = learning_rate_scale(step, args)
         for update in range(args.g_updates):
-            g_loss = self.update_generator(noise(1 + update))
+            z = latents(args.batch_size, args.z_dim, layers.noise_seed(args.seed, step, update))
+            with tf.GradientTape() as tape:
+                fake = self.generate(layers.rows_of_this_replica(z))
+            if update == 0:  # the discriminator and the first update of the generator share their fakes
+                d_loss = self.update_discriminator(real, tf.stop_gradient(fake), scale)
+            g_loss = self.update_generator(fake, tape, scale)
         # A short memory at first: the average should forget the initial weights as fast as the generator leaves them.
         count = tf.cast(step, tf.float32)
         layers.follow(self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count)))
         return {"d_loss": d_loss, "g_loss": g_loss}
+
+
+def learning_rate_scale(step: tf.Tensor, args: argparse.Namespace) -> tf.Tensor:
+    """1, and over the last `args.decay` of the steps a straight line down to 0.05."""
+    left = (args.steps - tf.cast(step, tf.float32)) / max(args.decay * args.steps, 1.0)
+    return tf.clip_by_value(left, 0.05, 1.0) if args.decay else tf.constant(1.0)
 
 
 def latents(count: int, z_dim: int, seed: tf.Tensor) -> tf.Tensor:
@@ -270,12 +322,19 @@ def sample_latents(seed: int, first: int, count: int, z_dim: int) -> tf.Tensor:
     return tf.concat(drawn, axis=0)[first % 64 : first % 64 + count]
 
 
+def statistics_latents(seed: int, z_dim: int) -> tf.Tensor:
+    """The latent vectors whose batch statistics the averaged generator uses: `(256, z_dim)`."""
+    return latents(256, z_dim, layers.noise_seed(seed, 0, 999))
+
+
 def sampler(model: DCGAN):
     """A function that returns a grid of the averaged generator's pictures, uint8 `(height, width, 3)`."""
-    z = sample_latents(model.args.seed, 0, 64, model.args.z_dim)
+    args = model.args
+    z = sample_latents(args.seed, 0, 64, args.z_dim)
     draw = tf.function(lambda: model.averaged(z, training=False), autograph=False)
 
     def report():
+        layers.measure_statistics(model.averaged, statistics_latents(args.seed, args.z_dim))
         return {}, {"samples": pictures.grid(pictures.to_bytes(draw().numpy()))}
 
     return report
