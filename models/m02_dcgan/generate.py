@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load(folder: Path, averaged: bool = True) -> dcgan.DCGAN:
+def load(folder: Path, averaged: bool = True) -> dcgan.Generator:
     """The generator of a training run, from its latest checkpoint.
 
     Raises:
@@ -70,12 +70,14 @@ def load(folder: Path, averaged: bool = True) -> dcgan.DCGAN:
             f"`python dcgan.py --output_dir {folder}` trains one."
         )
     try:
-        generator = dcgan.Generator(argparse.Namespace(**json.loads(config.read_text())))
+        trained = argparse.Namespace(**json.loads(config.read_text()))
+        generator = dcgan.Generator(trained)
         part = tf.train.Checkpoint(**{"averaged" if averaged else "generator": generator})
         status = tf.train.Checkpoint(model=part).restore(checkpoint)
         status.assert_existing_objects_matched().expect_partial()
     except (AttributeError, AssertionError, ValueError, tf.errors.OpError) as error:
         raise runner.Stop(f"{checkpoint} cannot be read: {str(error).splitlines()[0][:200]}") from None
+    layers.measure_statistics(generator, dcgan.statistics_latents(trained.seed, trained.z_dim))
     return generator
 
 
