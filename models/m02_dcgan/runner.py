@@ -84,6 +84,7 @@ def common_flags(parser: argparse.ArgumentParser, output_dir: str) -> None:
     add("--log_every", type=int, help="steps between lines of losses")
     add("--sample_every", type=int, help="steps between samples or evaluations")
     add("--save_every", type=int, help="steps between checkpoints")
+    add("--keep", type=int, default=3, help="checkpoints to keep, the newest; 0 for all (default 3)")
     add("--resume", action=yes_no, default=True, help="go on from the latest checkpoint (the default)")
     add("--mixed_precision", action=yes_no, default=False, help="convolutions in bfloat16")
     add(
@@ -243,7 +244,7 @@ class Run:
         folder = self.folder / "checkpoints"
         # All workers must take part in saving; only the chief's files stay.
         target = folder if self.chief else tempfile.mkdtemp(prefix="worker-")
-        self.manager = tf.train.CheckpointManager(self.checkpoint, str(target), max_to_keep=3)
+        self.manager = tf.train.CheckpointManager(self.checkpoint, str(target), max_to_keep=self.args.keep or None)
         latest = tf.train.latest_checkpoint(str(folder))
         if latest:
             try:
