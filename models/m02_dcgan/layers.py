@@ -264,8 +264,8 @@ class RMSProp(tf.Module):
         # The mean square starts at 1, as in TensorFlow 1.x, so that the first updates are small.
         self.square, self.moment = _slots(variables, "mean_square", 1.0), _slots(variables, "momentum")
 
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One update; `gradients` in the order of the variables."""
+    def apply(self, gradients: Sequence[tf.Tensor], scale: tf.Tensor | float = 1.0) -> None:
+        """One update; `gradients` in the order of the variables, `scale` times the learning rate."""
         for variable, square, moment, gradient in zip(
             self.targets, self.square, self.moment, mean_over_replicas(list(gradients))
         ):
@@ -273,7 +273,7 @@ class RMSProp(tf.Module):
                 var=variable.handle,
                 ms=square.handle,
                 mom=moment.handle,
-                lr=self.learning_rate,
+                lr=self.learning_rate * scale,
                 rho=self.decay,
                 momentum=0.0,
                 epsilon=self.epsilon,
