@@ -192,9 +192,9 @@ figure.suptitle("256×256 made 48×48 in four ways")
 save_figure(figure, "T_11_resize.png", dpi=90)
 
 # %% [markdown]
-# Without antialias thin lines break into dots, and the network sees jagged rims that were never drawn.
-# `antialias=True` costs more, so do it once and keep the result (see *cache* below). The result is float32, but
-# still from 0 to 255.
+# Without antialias thin lines break into dots, and the network sees jagged rims that were never drawn. `antialias=True`
+# costs more, so do it once and keep the result (see *cache* below); `area` averages as well, for less, and is a good
+# choice when the size is divided by a whole number. The result is float32, but still from 0 to 255.
 #
 # ## A pipeline
 # Listing, shuffling, reading, decoding, batching, scaling. Networks like small numbers around zero, here -1 to 1. The
@@ -356,9 +356,10 @@ axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=8)
 save_figure(figure, "T_11_stages.png", dpi=90)
 
 # %% [markdown]
-# Reading hardly counts. Decoding a PNG is the largest part; JPEG is decoded several times faster. A resize costs
-# about as much as decoding, also when it changes little. So: store pictures in the size you need, as JPEG where its
-# small errors do no harm, and decode each only once if memory allows.
+# Reading hardly counts. Decoding is by far the largest part of a PNG. A JPEG is decoded several times faster, and then
+# resizing and scaling take more than it does, because they write four bytes for each byte they read. So: store
+# pictures in the size you need, as JPEG where its small errors do no harm, keep them uint8 as long as possible, and
+# decode each only once if memory allows.
 
 # %% [markdown]
 # ## `cache`: decode once
@@ -395,9 +396,9 @@ for element in records.take(3):
 
 # %% [markdown]
 # ## The short way
-# For a first try one function of Keras does the listing, decoding, resizing and batching. Its pictures are float32
-# from
-# 0 to 255. It shuffles the paths once, and then for each pass anew, but only within a window of eight batches.
+# For a first try one function of Keras does the listing, decoding, resizing and batching. Its pictures
+# are float32, values 0 to 255. It shuffles the paths once, and then for each pass anew, but only within a window of
+# eight batches.
 
 # %%
 short = keras.utils.image_dataset_from_directory(
@@ -412,7 +413,7 @@ assert np.array_equal(pictures[0], read(files[0]))
 # %% [markdown]
 # ## Augmentation
 # A mirrored cat is a cat, and so is one a little to the left, or darker. Such changes, drawn anew in each pass,
-# multiply the pictures for nothing. They must not change the class: mirrored digits, for example, are wrong.
+# multiply the pictures at no cost. They must not change the class: mirrored digits, for example, are wrong.
 #
 # Each picture gets *its own seed*. The `stateless` operations depend on the seed alone, so the order in which threads
 # finish cannot change the result, and a run can be repeated.
@@ -422,13 +423,13 @@ assert np.array_equal(pictures[0], read(files[0]))
 def augment(picture, seed):
     """A picture (height, width, 3) uint8 and a seed (2,) to a changed picture of the same shape."""
     height, width = picture.shape[:2]
-    seeds = tf.unstack(tf.random.split(seed, 4))
-    picture = tf.image.stateless_random_flip_left_right(picture, seeds[0])
+    for_flip, for_place, for_brightness, for_colour = tf.unstack(tf.random.split(seed, 4))
+    picture = tf.image.stateless_random_flip_left_right(picture, for_flip)
     edge = [[height // 8, height // 8], [width // 8, width // 8], [0, 0]]
     wider = tf.pad(picture, edge, mode="REFLECT")  # no black borders
-    picture = tf.image.stateless_random_crop(wider, [height, width, 3], seeds[1])
-    picture = tf.image.stateless_random_brightness(picture, 0.15, seeds[2])
-    return tf.image.stateless_random_saturation(picture, 0.6, 1.4, seeds[3])
+    picture = tf.image.stateless_random_crop(wider, [height, width, 3], for_place)
+    picture = tf.image.stateless_random_brightness(picture, 0.15, for_brightness)
+    return tf.image.stateless_random_saturation(picture, 0.6, 1.4, for_colour)
 
 
 figure, panels = plt.subplots(2, 8, figsize=(12, 3.3), layout="constrained")
@@ -470,9 +471,10 @@ def small_pictures(numbers):
     return data.map(make_small, tf.data.AUTOTUNE).cache()
 
 
-seeds = tf.data.Dataset.random(SEED, rerandomize_each_iteration=True).batch(
-    2, drop_remainder=True
-)  # (2,) int64
+numbers = tf.data.Dataset.random(
+    SEED, rerandomize_each_iteration=True
+)  # others in each pass, the same in each run
+seeds = numbers.batch(2, drop_remainder=True)  # (2,) int64
 train_data = (
     tf.data.Dataset.zip(small_pictures(training).shuffle(len(training), seed=SEED), seeds)
     .map(lambda example, seed: (augment(example[0], seed), example[1]), CORES)
@@ -674,7 +676,7 @@ assert new_points.tolist() == line[0, [1, 4, 7], 0].tolist()
 # %% [markdown]
 # ## The speed tables
 # The tutorial of 2018 published two tables about 100 batches of 128 PNG files of 256×256. Here they are again,
-# measured in full size by `.venv/bin/python -m benchmarks.t11_images`, beside today's ways. The last row is the
+# measured on all pictures by `.venv/bin/python -m benchmarks.t11_images`, beside today's ways. The last row is the
 # *decode limit*: all cores do nothing but decode, and throw the pixels away.
 
 # %%

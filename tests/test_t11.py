@@ -105,6 +105,13 @@ def test_disturbed_measurements_do_not_count():
     assert t11_images.summary([run(9, 0.5)])["disturbed"]
 
 
+def test_the_share_of_the_limit_compares_what_ran_in_the_same_turn():
+    run = lambda turn, seconds, others=0.0: {"turn": turn, "s": seconds, "foreign": others}
+    limits = [run(1, 4), run(2, 8), run(3, 1, others=0.5)]
+    assert t11_images.share_of_limit([run(1, 5), run(2, 10), run(3, 50)], limits) == 0.8
+    assert t11_images.share_of_limit([run(3, 2)], limits) == 0.5  # nothing undisturbed: better than nothing
+
+
 @pytest.fixture
 def beginning(tmp_path):
     """The lesson up to its first figure in a repository without pictures: run it quick or not."""
