@@ -16,6 +16,8 @@ runner, layers, pictures, dcgan, generate = modules(
     "m02_dcgan", "runner", "layers", "pictures", "dcgan", "generate"
 )
 TINY = [
+    "--preset",
+    "cpu",
     "--size",
     "16",
     "--width_g",
@@ -26,9 +28,9 @@ TINY = [
     "8",
     "--z_dim",
     "10",
-    "--preset",
-    "cpu",
 ]
+# As the paper; the CPU preset differs.
+PLAIN = ["--d_norm", "batch", "--no-he", "--no-batch_spread", "--r1", "0", "--decay", "0"]
 
 
 def options(*flags):
@@ -62,7 +64,7 @@ def test_the_paper_preset_has_the_papers_widths():
 
 
 def test_initial_weights_are_the_papers_and_follow_the_seed():
-    args = dcgan.parse_args(["--preset", "cpu", "--seed", "5"])
+    args = dcgan.parse_args(["--preset", "cpu", "--seed", "5", *PLAIN])
     first, again, other = dcgan.Generator(args), dcgan.Generator(args), dcgan.Discriminator(args)
     for network in (first, other):
         for variable in network.trainable_variables:
@@ -109,6 +111,18 @@ def test_batch_norm_against_numpy_in_training_and_inference():
     np.testing.assert_array_equal(
         stored, (norm.moving_mean, norm.moving_variance), "inference updates nothing"
     )
+
+
+def test_measured_statistics_make_inference_equal_training_on_that_batch():
+    generator = dcgan.Generator(options())
+    z = dcgan.latents(200, 10, [1, 2])
+    trained = generator(z, training=True)
+    stored = generator.norms[0].moving_mean.numpy()
+    layers.measure_statistics(generator, z)
+    assert not np.allclose(stored, generator.norms[0].moving_mean) and generator.norms[0].momentum == 0.9
+    np.testing.assert_allclose(
+        generator(z, training=False), trained, atol=1e-3
+    )  # n against n - 1 in the variance
 
 
 def test_gradient_of_batch_norm_against_the_formula():
@@ -163,28 +177,90 @@ def real_batch(seed=0):
     return tf.constant(np.random.default_rng(seed).uniform(-1, 1, (8, 16, 16, 3)), tf.float32)
 
 
-def test_an_update_changes_one_network_and_no_other():
-    model = dcgan.DCGAN(options())
+def update_generator(model, z):
+    with tf.GradientTape() as tape:
+        fake = model.generate(z)
+    return model.update_generator(fake, tape, 1.0)
+
+
+@pytest.mark.parametrize("flags", [PLAIN, []], ids=["paper", "cpu"])
+def test_an_update_changes_one_network_and_no_other(flags):
+    model = dcgan.DCGAN(options(*flags))
     z = dcgan.latents(8, 10, [1, 2])
     g, d = values(model.generator), values(model.discriminator)
-    model.update_discriminator(real_batch(), z)
+    model.update_discriminator(real_batch(), model.generate(z), 1.0)
     assert all(changed(d, model.discriminator)) and not any(changed(g, model.generator))
     d = values(model.discriminator)
-    model.update_generator(z)
+    update_generator(model, z)
     assert all(changed(g, model.generator)) and not any(changed(d, model.discriminator))
 
 
-def test_each_network_gets_better_at_its_own_aim():
+@pytest.mark.parametrize("flags", [PLAIN, []], ids=["paper", "cpu"])
+def test_each_network_gets_better_at_its_own_aim(flags):
     """Ten updates of one network against the other, which stands still."""
     z = dcgan.latents(8, 10, [1, 2])
-    model = dcgan.DCGAN(options("--lr_d", 0.001, "--lr_g", 0.001))
-    d_losses = [float(model.update_discriminator(real_batch(), z)) for _ in range(10)]
-    g_losses = [float(model.update_generator(z)) for _ in range(10)]
-    assert d_losses[-1] < d_losses[0] - 0.1 and g_losses[-1] < g_losses[0] - 0.1
+    model = dcgan.DCGAN(options("--lr_d", 0.001, "--lr_g", 0.001, *flags))
+    fake = model.generate(z)
+    d_losses = [float(model.update_discriminator(real_batch(), fake, 1.0)) for _ in range(10)]
+    g_losses = [float(update_generator(model, z)) for _ in range(10)]
+    assert d_losses[-1] < d_losses[0] - 0.1 and g_losses[-1] < g_losses[0] - 0.05
+
+
+def test_the_gradient_penalty_of_a_linear_judge_is_half_its_squared_slope():
+    numbers = np.random.default_rng(4)
+    slope = numbers.normal(size=(5, 4, 3))
+    judge = lambda x: tf.reduce_sum(x * slope, axis=[1, 2, 3]) + 7.0
+    x = tf.constant(numbers.normal(size=(6, 5, 4, 3)))
+    assert np.isclose(dcgan.gradient_penalty(judge, x), 0.5 * (slope**2).sum())
+    squares = lambda x: tf.reduce_sum(
+        tf.square(x), axis=[1, 2, 3]
+    )  # slope 2 x: differs from picture to picture
+    assert np.isclose(dcgan.gradient_penalty(squares, x), 2 * (x.numpy() ** 2).sum((1, 2, 3)).mean())
+
+
+def test_the_penalty_makes_the_discriminator_flatter():
+    flatness = []
+    for weight in (0, 100):
+        model = dcgan.DCGAN(options("--r1", weight, "--lr_d", 0.003))
+        fake = model.generate(dcgan.latents(8, 10, [1, 2]))
+        for _ in range(15):
+            model.update_discriminator(real_batch(), fake, 1.0)
+        flatness.append(float(dcgan.gradient_penalty(model.judge, real_batch())))
+    assert flatness[1] < flatness[0] / 2
+
+
+def test_batch_spread_against_numpy():
+    h = np.random.default_rng(5).normal(size=(6, 4, 4, 3)).astype(np.float32)
+    seen = layers.batch_spread(tf.constant(h)).numpy()
+    np.testing.assert_array_equal(seen[..., :3], h)
+    np.testing.assert_allclose(seen[..., 3], h.std(0).mean(), rtol=1e-5)
+    alike = layers.batch_spread(tf.constant(np.repeat(h[:1], 6, axis=0))).numpy()
+    assert (alike[..., 3] < 1e-3).all()
+
+
+def test_he_weights_keep_the_size_of_activations():
+    args = dcgan.parse_args(["--preset", "cpu", "--he"])
+    discriminator = dcgan.Discriminator(args)
+    for conv in discriminator.convs:
+        fan_in = np.prod(conv.weight.shape[:3])
+        assert np.isclose(conv.weight.numpy().std(), np.sqrt(2 / fan_in), rtol=0.1)
+    h = tf.random.stateless_normal([8, 64, 64, 3], [1, 2])
+    sizes = [float(tf.math.reduce_std(h := tf.nn.leaky_relu(conv(h), 0.2))) for conv in discriminator.convs]
+    assert all(0.3 < size < 3 for size in sizes), sizes
+
+
+def test_learning_rates_fall_in_a_line_at_the_end():
+    args = options("--steps", 1000, "--decay", 0.2)
+    scale = [float(dcgan.learning_rate_scale(tf.constant(step), args)) for step in (0, 800, 900, 999)]
+    np.testing.assert_allclose(scale, [1, 1, 0.5, 0.05], rtol=1e-5)
+    assert float(dcgan.learning_rate_scale(tf.constant(999), options("--steps", 1000, "--decay", 0))) == 1
+    variable = tf.Variable([0.0], name="w")
+    layers.Adam([variable], 0.5).apply([tf.constant([3.0])], 0.1)
+    np.testing.assert_allclose(variable, [-0.05], rtol=1e-5)  # the first step of Adam is the learning rate
 
 
 def test_the_average_follows_the_generator_and_updates_are_counted():
-    model = dcgan.DCGAN(options("--ema", 0.9, "--g_updates", 3))
+    model = dcgan.DCGAN(options("--ema", 0.9, "--g_updates", 3, "--lr_g", 2e-4, *PLAIN))
     before = [variable.numpy() for variable in model.averaged.variables]
     assert all(np.array_equal(a, b) for a, b in zip(before, model.generator.variables))
     step = tf.function(model.train_step, autograph=False)
@@ -205,7 +281,7 @@ def test_bfloat16_computes_in_bfloat16_and_stays_close():
     exact, short = (dcgan.DCGAN(options(*flag)) for flag in ([], ["--mixed_precision"]))
     z = dcgan.latents(8, 10, [1, 2])
     a, b = (model.generate(z).numpy() for model in (exact, short))
-    assert a.dtype == b.dtype == np.float32 and 0 < np.abs(a - b).max() < 0.02
+    assert a.dtype == b.dtype == np.float32 and 0 < np.abs(a - b).max() < 0.05
     step = tf.function(short.train_step, autograph=False)
     ops = step.get_concrete_function(
         tf.TensorSpec([], tf.int64), tf.TensorSpec([8, 16, 16, 3], tf.uint8)
@@ -500,10 +576,9 @@ def one_process(drawn, tmp_path_factory):
 
 
 def assert_same_training(one, several):
-    """Losses within 1e-5 over four steps. Weights within 1 % of what one Adam step can move them, most far closer.
+    """Every array of the checkpoint within 1e-5 after four steps, in which weights move by some 1e-3; losses likewise.
 
-    The sums are the same but for their order, so they differ by rounding; Adam divides by the gradient's size, which
-    enlarges the rounding of gradients near zero.
+    The sums are the same but for their order, so they differ by rounding: 1e-7 where it was measured.
     """
     table = lambda folder: np.loadtxt(folder / "losses.csv", delimiter=",", skiprows=1)
     assert table(one).shape == (4, 3)
@@ -511,11 +586,7 @@ def assert_same_training(one, several):
     a, b = weights(one), weights(several)
     assert a.keys() == b.keys()
     for name in a:
-        if "adam" in name:
-            continue
-        gap = np.abs(a[name].astype(np.float64) - b[name])
-        scale = 2e-4 + (np.abs(a[name]) if "moving" in name else 0)
-        assert (gap / scale).mean() < 1e-2 and np.median(gap / scale) < 1e-3, (name, (gap / scale).max())
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_two_mirrored_devices_equal_one(alone, drawn, one_process, tmp_path):

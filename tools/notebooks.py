@@ -3,6 +3,7 @@
     python -m tools.notebooks                 # all lessons
     python -m tools.notebooks T_02 T_04       # some
     python -m tools.notebooks dcgan           # a model's notebook: trains the model, so only when it is named
+    python -m tools.notebooks dcgan --run runs/dcgan    # the same from a finished training, which goes on from its end
     python -m tools.notebooks --check         # fail when a notebook does not match its script; runs nothing
     python -m tools.notebooks --prose T_02    # take over changed prose and keep the outputs; refuses changed code
 
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -132,6 +134,7 @@ def execute(
     timeout: int = 1800,
     report: Path | None = None,
     imports: Path | None = None,
+    run: Path | None = None,
 ):
     """Run every cell in a fresh kernel, in an empty folder, and store the outputs in `notebook`.
 
@@ -141,6 +144,7 @@ def execute(
         timeout: seconds one cell may take.
         report: where the lesson's key figures go.
         imports: a folder whose files the notebook imports, as a model's does.
+        run: a finished training to start from; a copy of it lies in `runs/` where the notebook runs.
 
     Raises:
         BuildError: a cell failed, timed out, or the kernel died; the message shows the cell and the error.
@@ -159,6 +163,8 @@ def execute(
             print(f"\r{name}: cell {done} of {len(code_cells)}", end="", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
+        if run:
+            shutil.copytree(run, Path(folder) / "runs" / run.name)
         client = NotebookClient(
             notebook,
             timeout=timeout,
@@ -286,18 +292,22 @@ def lessons(selected: list[str]) -> list[tuple[Path, Path]]:
     return [pair for pair in pairs if not selected or any(pair[0].stem.startswith(name) for name in selected)]
 
 
-def build(script: Path, target: Path, timeout: int = 1800) -> float:
-    """Build one notebook; return the seconds it ran."""
+def build(script: Path, target: Path, timeout: int = 1800, run: Path | None = None) -> float:
+    """Build one notebook; return the seconds it took. With a finished training to start from, the time is not noted."""
     text = script.read_text(encoding="utf-8")
     notebook = convert(text, script.name)
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         report = Path(folder) / "report.json"
         started = time.perf_counter()
-        execute(notebook, script.name, timeout, report, script.parent if script in MODEL_NOTEBOOKS else None)
+        imports = script.parent if script in MODEL_NOTEBOOKS else None
+        execute(notebook, script.name, timeout, report, imports, run)
         seconds = time.perf_counter() - started
         figures = json.loads(report.read_text()) if report.exists() else {}
     if script.read_text(encoding="utf-8") != text:
         raise BuildError(f"{script.name} was edited while it ran; no notebook was written. Build it again.")
+    if run:
+        publish(notebook, target)
+        return seconds
     notebook = set_time(script, notebook, seconds)
     publish(notebook, target)
     short = "_".join(script.stem.split("_")[:2])
@@ -330,11 +340,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="compare only; run and write nothing")
     parser.add_argument("--prose", action="store_true", help="only take over changed prose; run nothing")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds one cell may take (default 1800)")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        help="a finished training, for example runs/dcgan, from which a model's notebook goes on",
+    )
     args = parser.parse_args(argv)
     try:
         pairs = lessons(args.lessons)
     except BuildError as error:
         sys.exit(str(error))
+    if args.run and (
+        [script for script, _ in pairs if script not in MODEL_NOTEBOOKS] or not args.run.is_dir()
+    ):
+        sys.exit("--run FOLDER goes with the name of a model's notebook and the folder of its training")
     if args.check:
         found = check(pairs, complete=not args.lessons)
         if found:
@@ -354,7 +373,7 @@ def main(argv: list[str] | None = None) -> None:
             if args.prose:
                 refresh_prose(script, notebook)
                 continue
-            seconds = build(script, notebook, args.timeout)
+            seconds = build(script, notebook, args.timeout, args.run)
         except BuildError as error:
             print(f"FAILED {error}", file=sys.stderr, flush=True)
             failed.append(script.name)

@@ -396,7 +396,7 @@ def main(argv: list[str] | None = None) -> None:
 
 # %%
 IN_NOTEBOOK = "ipykernel" in sys.modules
-NOTEBOOK_FLAGS = ["--preset", "cpu", "--log_every", "100"]
+NOTEBOOK_FLAGS = ["--preset", "cpu"]
 if os.environ.get("TUTORIAL_QUICK") == "1":
     NOTEBOOK_FLAGS += ["--steps", "4", "--sample_every", "2", "--log_every", "2"]
     NOTEBOOK_FLAGS += ["--width_g", "2", "--width_d", "2", "--batch_size", "4"]
@@ -406,8 +406,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # ## What came out
-# Each row shows the same eight latent vectors at a later step; then 64 samples at the end, and the losses.
-# `losses.png`, `growth.png` and `samples/` in the folder of the run hold the same pictures.
+# First the log of the training, a line in ten. Then, in each row, the same eight latent vectors at a later step; 64
+# samples at the end; and the losses. `losses.png`, `growth.png` and `samples/` in the folder of the run hold the same
+# pictures.
 
 # %%
 if IN_NOTEBOOK:
@@ -415,6 +416,8 @@ if IN_NOTEBOOK:
     from IPython.display import display
 
     run_folder = Path("runs/dcgan")
+    lines = [line for line in (run_folder / "train.log").read_text().splitlines() if "steps/s" in line]
+    print(*lines[9::10], sep="\n")
     last_sheet = max((run_folder / "samples").iterdir())
     for picture in (run_folder / "growth.png", last_sheet, run_folder / "losses.png"):
         display(Shown(filename=picture))

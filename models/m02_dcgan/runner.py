@@ -244,7 +244,9 @@ class Run:
         folder = self.folder / "checkpoints"
         # All workers must take part in saving; only the chief's files stay.
         target = folder if self.chief else tempfile.mkdtemp(prefix="worker-")
-        self.manager = tf.train.CheckpointManager(self.checkpoint, str(target), max_to_keep=self.args.keep or None)
+        self.manager = tf.train.CheckpointManager(
+            self.checkpoint, str(target), max_to_keep=self.args.keep or None
+        )
         latest = tf.train.latest_checkpoint(str(folder))
         if latest:
             try:
