@@ -118,9 +118,9 @@ def patch_distance(samples: np.ndarray, real: np.ndarray, count: int = 8192) -> 
     return float(np.mean(distances))
 
 
-def smooth(values: np.ndarray, width: int = 9) -> np.ndarray:
-    """Running mean over `width` values, fewer at the ends."""
-    kernel = np.ones(min(width, len(values)))
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over a twentieth of the values, fewer at the ends."""
+    kernel = np.ones(len(values) // 20 + 1)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
@@ -134,14 +134,14 @@ def draw(block, folder: Path, moments: int) -> None:
     quality = {step: patch_distance(drawn, real) for step, drawn in samples.items()}
     later = [step for step in quality if step >= steps[0]]  # the first grid is older than the first line
     at_samples = np.interp(later, steps, smooth(estimates))
-    related = np.corrcoef(at_samples, [quality[step] for step in later])[0, 1]
-    print(f"{folder}: correlation of estimate and patch distance over {len(later)} grids: {related:.2f}")
+    title = f"{NAMES.get(config.get('script'), folder.name)} ({config['arch']})"
+    if len(later) > 2:
+        related = np.corrcoef(at_samples, [quality[step] for step in later])[0, 1]
+        title += f": correlation of the two {related:.2f}"
+    print(f"{folder}: {title} over {len(later)} grids")
 
-    shown = sorted(samples)
-    shown = [
-        shown[i]
-        for i in np.unique(np.linspace(0, len(shown) - 1, min(moments, len(shown))).round().astype(int))
-    ]
+    every = sorted(samples)
+    shown = [every[round(i)] for i in np.linspace(0, len(every) - 1, min(moments, len(every)))]
     areas = block.subplots(2, len(shown), gridspec_kw={"height_ratios": [2.4, 1]}, squeeze=False)
     grid = areas[0, 0].get_gridspec()
     for area in areas[0]:
@@ -152,19 +152,14 @@ def draw(block, folder: Path, moments: int) -> None:
     left.set(xlabel="generator updates", ylabel="mean f(data) - mean f(samples)", xlim=(0, max(steps)))
     left.set_ylim(bottom=min(0, smooth(estimates).min()))
     right = left.twinx()
-    right.plot(
-        list(quality), list(quality.values()), "o-", color="tab:red", markersize=3, label="patch distance"
-    )
+    right.plot(*zip(*sorted(quality.items())), "o-", color="tab:red", markersize=3, label="patch distance")
     right.set(ylabel="patch distance to the data", ylim=(0, None))
     lines = [*left.get_lines()[1:], *right.get_lines()]
-    left.legend(lines, [line.get_label() for line in lines], loc="upper right")
-    name = NAMES.get(config.get("script"), folder.name)
-    left.set_title(
-        f"{name} ({config['arch']}): the critic's estimate and the pictures, correlation {related:.2f}"
-    )
+    left.legend(lines, [line.get_label() for line in lines], loc="best")
+    left.set_title(title)
     for step, area in zip(shown, areas[1]):
         left.axvline(step, color="grey", linewidth=0.5, linestyle=":")
-        area.imshow(pictures.grid(samples[step][:TILES], columns=2, gap=1), interpolation="nearest")
+        area.imshow(pictures.grid(samples[step][:TILES], columns=2))
         area.set_title(f"{step:,}", fontsize=9)
         area.axis("off")
 

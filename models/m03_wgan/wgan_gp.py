@@ -47,8 +47,9 @@ PRESETS = {
         "batch_size": 32,
         "critic_steps": 2,
         "gp_every": 2,
-        "lr_g": 5e-4,
-        "lr_d": 5e-4,
+        "lr_g": 1e-3,
+        "lr_d": 1e-3,
+        "beta_2": 0.99,
         "ema": 0.995,
         "log_every": 20,
         "sample_every": 250,
@@ -65,6 +66,7 @@ PRESETS = {
         "gp_every": 1,
         "lr_g": 1e-4,
         "lr_d": 1e-4,
+        "beta_2": 0.9,
         "ema": 0.999,
         "log_every": 50,
         "sample_every": 500,
@@ -94,7 +96,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--lr_g", type=float, help="Adam's learning rate for the generator")
     add("--lr_d", type=float, help="Adam's learning rate for the critic")
     add("--beta_1", type=float, default=0.0, help="Adam's decay of the mean gradient (default 0)")
-    add("--beta_2", type=float, default=0.9, help="Adam's decay of the mean squared gradient (default 0.9)")
+    add("--beta_2", type=float, help="Adam's decay of the mean squared gradient")
     add("--gp_weight", type=float, default=10.0, help="weight of the gradient penalty (default 10)")
     add("--gp_every", type=int, help="critic updates between penalties, each weighted as many times")
     add("--ema", type=float, help="decay of the averaged generator, from which samples are drawn; 0 for none")
