@@ -248,7 +248,7 @@ def test_a_models_notebook_is_built_when_named_and_imports_its_own_folder(house,
     notebooks.main(["net"])
     assert nbformat.read(target, as_version=4).cells[1].outputs[0]["text"] == "helped\n"
     notebooks.main(["--check"])
-    (folder / "helper.py").write_text("import pathlib\n\nWORD = pathlib.Path('runs/mine/word').read_text()\n")
+    (folder / "helper.py").write_text("import pathlib\n\nWORD = pathlib.Path('runs/net/word').read_text()\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "word").write_text("from a finished run")
     notebooks.main(["net", "--run", str(tmp_path / "mine")])

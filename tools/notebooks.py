@@ -144,7 +144,7 @@ def execute(
         timeout: seconds one cell may take.
         report: where the lesson's key figures go.
         imports: a folder whose files the notebook imports, as a model's does.
-        run: a finished training to start from; a copy of it lies in `runs/` where the notebook runs.
+        run: a finished training to go on from; its copy is `runs/<stem of the name>` where the notebook runs.
 
     Raises:
         BuildError: a cell failed, timed out, or the kernel died; the message shows the cell and the error.
@@ -164,7 +164,7 @@ def execute(
 
     with tempfile.TemporaryDirectory(prefix="notebook-") as folder:
         if run:
-            shutil.copytree(run, Path(folder) / "runs" / run.name)
+            shutil.copytree(run, Path(folder) / "runs" / Path(name).stem)
         client = NotebookClient(
             notebook,
             timeout=timeout,

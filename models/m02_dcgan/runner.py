@@ -219,7 +219,12 @@ class Run:
                         f"{self.folder} holds a run with {name} {before.get(name)}, this one has {now[name]}: its "
                         "checkpoint does not fit. Choose another --output_dir, or --no-resume to start over there."
                     )
-            changed = [f"{n} {before[n]} → {now[n]}" for n in now if n in before and before[n] != now[n]]
+            told = [
+                name
+                for name in now
+                if name not in ("data_path", "log_every", "sample_every", "save_every", "keep")
+            ]
+            changed = [f"{n} {before[n]} → {now[n]}" for n in told if n in before and before[n] != now[n]]
             if changed and self.chief:
                 self.say("changed since the last start: " + ", ".join(changed))
         if self.chief:
@@ -266,18 +271,11 @@ class Run:
         Raises:
             Stop: NaN or infinity in a weight; the checkpoints written before stay.
         """
-        for variable in self._floats():
+        held = [v for item in vars(self.checkpoint).values() for v in getattr(item, "variables", ())]
+        for variable in {id(v): v for v in held if v.dtype.is_floating}.values():
             if not np.isfinite(variable.numpy()).all():
                 self._diverged(f"the variable {variable.name}")
         self.manager.save(checkpoint_number=int(self.step.numpy()))
-
-    def _floats(self) -> list[tf.Variable]:
-        found = {}
-        for item in vars(self.checkpoint).values():
-            for variable in getattr(item, "variables", ()):
-                if variable.dtype.is_floating:
-                    found[id(variable)] = variable
-        return list(found.values())
 
     def _diverged(self, what: str) -> None:
         kept = tf.train.latest_checkpoint(str(self.folder / "checkpoints"))
