@@ -20,10 +20,18 @@ tf.config.optimizer.set_experimental_options({"remapping": False})
 
 # ------------------------------------------------------------------------------------------ random, without a state
 class Seeds:
-    """Initial values that depend on (seed, network, position in the network) and on nothing else."""
+    """Initial values that depend on (seed, network, position in the network) and on nothing else.
 
-    def __init__(self, seed: int, network: int):
-        self.seed, self.network, self.drawn = seed, network, 0
+    Weights start from N(0, 0.02²) as in the DCGAN paper, or with `he=True` from N(0, 2 / fan-in) (He et al. 2015),
+    which keeps the size of the activations from layer to layer where no batch normalization does it.
+    """
+
+    def __init__(self, seed: int, network: int, he: bool = False):
+        self.seed, self.network, self.he, self.drawn = seed, network, he, 0
+
+    def weights(self, shape: Sequence[int], fan_in: float) -> tf.Tensor:
+        """Initial weights; `fan_in` is the number of inputs that one output sums up."""
+        return self.normal(shape, stddev=(2.0 / fan_in) ** 0.5 if self.he else 0.02)
 
     def normal(self, shape: Sequence[int], mean: float = 0.0, stddev: float = 0.02) -> tf.Tensor:
         """N(mean, stddev²) of the given shape, float32; DCGAN's initialisation by default."""
@@ -59,7 +67,7 @@ class Dense(tf.Module):
 
     def __init__(self, seeds: Seeds, inputs: int, outputs: int, bias: bool = True, name: str = "dense"):
         super().__init__(name)
-        self.weight = tf.Variable(seeds.normal([inputs, outputs]), name=f"{name}/weight")
+        self.weight = tf.Variable(seeds.weights([inputs, outputs], inputs), name=f"{name}/weight")
         self.bias = tf.Variable(tf.zeros([outputs]), name=f"{name}/bias") if bias else None
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -82,7 +90,9 @@ class Conv(tf.Module):
     ):
         super().__init__(name)
         self.stride = stride
-        self.weight = tf.Variable(seeds.normal([kernel, kernel, inputs, outputs]), name=f"{name}/weight")
+        self.weight = tf.Variable(
+            seeds.weights([kernel, kernel, inputs, outputs], kernel**2 * inputs), name=f"{name}/weight"
+        )
         self.bias = tf.Variable(tf.zeros([outputs]), name=f"{name}/bias") if bias else None
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -105,7 +115,10 @@ class Deconv(tf.Module):
     ):
         super().__init__(name)
         self.stride, self.outputs = stride, outputs
-        self.weight = tf.Variable(seeds.normal([kernel, kernel, outputs, inputs]), name=f"{name}/weight")
+        fan_in = kernel**2 * inputs / stride**2  # of the stretched input, one place in stride² is not zero
+        self.weight = tf.Variable(
+            seeds.weights([kernel, kernel, outputs, inputs], fan_in), name=f"{name}/weight"
+        )
         self.bias = tf.Variable(tf.zeros([outputs]), name=f"{name}/bias") if bias else None
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -170,6 +183,19 @@ class BatchNorm(tf.Module):
         return y
 
 
+def batch_spread(h: tf.Tensor) -> tf.Tensor:
+    """`(batch, h, w, channels)` with one more channel that says how much the pictures of the global batch differ.
+
+    The minibatch standard deviation of Karras et al. 2018: the standard deviation over the batch at each place and
+    channel, averaged to one number. It lets a discriminator see that all generated pictures look alike.
+    """
+    wide = tf.cast(h, tf.float32)
+    mean = mean_over_replicas(tf.reduce_mean(wide, 0))
+    variance = mean_over_replicas(tf.reduce_mean(tf.square(wide - mean), 0))
+    spread = tf.cast(tf.reduce_mean(tf.sqrt(variance + 1e-8)), h.dtype)
+    return tf.concat([h, tf.zeros_like(h[..., :1]) + spread], axis=-1)
+
+
 # ------------------------------------------------------------------------------------------------------- optimizers
 def _slots(variables: Sequence[tf.Variable], kind: str, value: float = 0.0) -> list[tf.Variable]:
     name = lambda variable: variable.name.split(":")[0]
@@ -199,8 +225,8 @@ class Adam(tf.Module):
         self.first, self.second = _slots(variables, "m"), _slots(variables, "v")
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False, name=f"{name}/count")
 
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One update; `gradients` in the order of the variables."""
+    def apply(self, gradients: Sequence[tf.Tensor], scale: tf.Tensor | float = 1.0) -> None:
+        """One update; `gradients` in the order of the variables, `scale` times the learning rate."""
         count = tf.raw_ops.AssignAddVariableOp(resource=self.count.handle, value=tf.constant(1, tf.int64))
         with tf.control_dependencies([count] if count is not None else []):
             power = tf.cast(self.count.read_value(), tf.float32)
@@ -213,7 +239,7 @@ class Adam(tf.Module):
                 v=second.handle,
                 beta1_power=tf.pow(self.beta_1, power),
                 beta2_power=tf.pow(self.beta_2, power),
-                lr=self.learning_rate,
+                lr=self.learning_rate * scale,
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,
@@ -238,8 +264,8 @@ class RMSProp(tf.Module):
         # The mean square starts at 1, as in TensorFlow 1.x, so that the first updates are small.
         self.square, self.moment = _slots(variables, "mean_square", 1.0), _slots(variables, "momentum")
 
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One update; `gradients` in the order of the variables."""
+    def apply(self, gradients: Sequence[tf.Tensor], scale: tf.Tensor | float = 1.0) -> None:
+        """One update; `gradients` in the order of the variables, `scale` times the learning rate."""
         for variable, square, moment, gradient in zip(
             self.targets, self.square, self.moment, mean_over_replicas(list(gradients))
         ):
@@ -247,7 +273,7 @@ class RMSProp(tf.Module):
                 var=variable.handle,
                 ms=square.handle,
                 mom=moment.handle,
-                lr=self.learning_rate,
+                lr=self.learning_rate * scale,
                 rho=self.decay,
                 momentum=0.0,
                 epsilon=self.epsilon,
@@ -265,8 +291,23 @@ def follow(source: tf.Module, average: tf.Module, decay: float) -> None:
     """Move every value of `average`, a network of the same shape, towards `source`: a ← decay · a + (1 - decay) · s.
 
     The exponential moving average of a generator's weights wanders less than the generator does, and its pictures are
-    better (Yazici et al. 2019). Moving statistics of batch normalization are averaged likewise. Within a step.
+    better (Yazici et al. 2019). Within a step. Before drawing from `average`: `measure_statistics`.
     """
     for now, mean in zip(source.variables, average.variables, strict=True):
         value = decay * mean.read_value() + (1.0 - decay) * now.read_value()
         tf.raw_ops.AssignVariableOp(resource=mean.handle, value=value)
+
+
+def measure_statistics(network: tf.Module, inputs: tf.Tensor) -> None:
+    """Replace the moving averages in a network's batch normalization by the statistics of these inputs; outside a step.
+
+    Averaged weights have statistics of their own: averages of other weights' statistics do not fit them (Brock et al.
+    2019 measure them too, as "standing statistics"). `network` is called as `network(inputs, training=True)`.
+    """
+    norms = [module for module in network.submodules if isinstance(module, BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    network(inputs, training=True)
+    for norm, momentum in zip(norms, before):
+        norm.momentum = momentum

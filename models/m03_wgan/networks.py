@@ -5,7 +5,6 @@ Neither critic ends in a sigmoid: a score is any number.
 
 import argparse
 import itertools
-import math
 
 import layers
 import tensorflow as tf
@@ -38,7 +37,7 @@ class Generator(tf.Module):
 
     def __init__(self, args: argparse.Namespace):
         super().__init__("generator")
-        seeds = layers.Seeds(args.seed, network=0)
+        seeds = layers.Seeds(args.seed, network=0, he=args.he)
         depths = channels(args.size, args.width_g)[::-1]  # 1024, 512, 256, 128 in the paper
         self.start = depths[0]
         self.project = layers.Dense(seeds, args.z_dim, 4 * 4 * depths[0], bias=False, name="project")
@@ -60,7 +59,7 @@ class Critic(tf.Module):
 
     def __init__(self, args: argparse.Namespace):
         super().__init__("critic")
-        seeds = layers.Seeds(args.seed, network=1)
+        seeds = layers.Seeds(args.seed, network=1, he=args.he)
         depths = channels(args.size, args.width_d)
         self.norms = [None] + [
             NORMS[args.critic_norm](seeds, depth, name=f"norm_{i}") for i, depth in enumerate(depths[1:], 1)
@@ -103,7 +102,7 @@ class MLPGenerator(tf.Module):
     def __init__(self, args: argparse.Namespace):
         super().__init__("generator")
         self.shape = [-1, args.size, args.size, 3]
-        self.mlp = MLP(layers.Seeds(args.seed, network=0), args.z_dim, 3 * args.size**2)
+        self.mlp = MLP(layers.Seeds(args.seed, network=0, he=True), args.z_dim, 3 * args.size**2)
 
     def __call__(self, z: tf.Tensor, training: bool) -> tf.Tensor:
         return tf.tanh(tf.reshape(self.mlp(z), self.shape))  # (batch, 64, 64, 3)
@@ -114,33 +113,17 @@ class MLPCritic(tf.Module):
 
     def __init__(self, args: argparse.Namespace):
         super().__init__("critic")
-        self.mlp = MLP(layers.Seeds(args.seed, network=1), 3 * args.size**2, 1)
+        self.mlp = MLP(layers.Seeds(args.seed, network=1, he=True), 3 * args.size**2, 1)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.mlp(tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]]))[:, 0]  # (batch,)
 
 
 def make_generator(args: argparse.Namespace) -> tf.Module:
-    """The generator that `--arch` names, with the initial weights that `--init` names."""
-    return initialised(MLPGenerator(args) if args.arch == "mlp" else Generator(args), args)
+    """The generator that `--arch` names."""
+    return MLPGenerator(args) if args.arch == "mlp" else Generator(args)
 
 
 def make_critic(args: argparse.Namespace) -> tf.Module:
-    """The critic that `--arch` names, with the initial weights that `--init` names."""
-    return initialised(MLPCritic(args) if args.arch == "mlp" else Critic(args), args)
-
-
-def initialised(network: tf.Module, args: argparse.Namespace) -> tf.Module:
-    """DCGAN's initial weights N(0, 0.02²) scaled to N(0, 2 / fan-in) (He et al. 2015) for `--init he` and the MLP.
-
-    Without normalization 0.02 is too small for narrow layers: what enters has faded before it reaches the last one.
-    """
-    for layer in network.submodules if args.init == "he" or args.arch == "mlp" else []:
-        if isinstance(layer, layers.Dense | layers.Conv):
-            fan_in = math.prod(layer.weight.shape[:-1])
-        elif isinstance(layer, layers.Deconv):  # a pixel of the output sees a share of the kernel's places
-            fan_in = layer.weight.shape[3] * layer.weight.shape[0] ** 2 / layer.stride**2
-        else:
-            continue
-        layer.weight.assign(layer.weight * (2.0 / fan_in) ** 0.5 / 0.02)
-    return network
+    """The critic that `--arch` names."""
+    return MLPCritic(args) if args.arch == "mlp" else Critic(args)

@@ -39,28 +39,30 @@ PRESETS = {
     "cpu": {  # a quarter of the paper's widths
         "width_g": 32,
         "width_d": 32,
-        "init": "he",
+        "he": True,
         "critic_norm": "batch",
         "steps": 3000,
         "batch_size": 32,
         "critic_steps": 2,
         "lr_g": 2e-4,
         "lr_d": 2e-4,
-        "ema": 0.995,
-        "log_every": 20,
+        "decay": 0.3,
+        "ema": 0.998,
+        "log_every": 50,
         "sample_every": 250,
         "save_every": 250,
     },
     "paper": {
         "width_g": 128,
         "width_d": 128,
-        "init": "paper",
+        "he": False,
         "critic_norm": "batch",
         "steps": 30000,
         "batch_size": 64,
         "critic_steps": 5,
         "lr_g": 5e-5,
         "lr_d": 5e-5,
+        "decay": 0.0,
         "ema": 0.999,
         "log_every": 50,
         "sample_every": 500,
@@ -75,14 +77,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags, with those that were not given filled from the preset."""
     parser = argparse.ArgumentParser(description="Train a WGAN on a folder of pictures.")
     parser.set_defaults(script="wgan")
-    add = parser.add_argument
+    add, yes_no = parser.add_argument, argparse.BooleanOptionalAction
     add("--data_path", help="folder of pictures (default: data/anime, else data/avatars of the repository)")
     add("--size", type=int, default=64, help="side of the pictures: 8, 16, 32, 64, 128 … (default 64)")
     add("--arch", choices=("dcgan", "mlp"), default="dcgan", help="convolutions, or four dense layers of 512")
     add("--critic_norm", choices=("batch", "layer", "none"), help="in the critic of dcgan")
-    add(
-        "--init", choices=("paper", "he"), help="initial weights: N(0, 0.02²) as DCGAN's, or scaled by fan-in"
-    )
+    add("--he", action=yes_no, help="He's initial weights instead of DCGAN's N(0, 0.02²)")
     add("--z_dim", type=int, default=100, help="random numbers a picture is made from (default 100)")
     add("--width_g", type=int, help="channels of the generator's last hidden layer, doubled in each before")
     add("--width_d", type=int, help="channels of the critic's first layer, doubled in each after it")
@@ -90,6 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--lr_g", type=float, help="RMSProp's learning rate for the generator")
     add("--lr_d", type=float, help="RMSProp's learning rate for the critic")
     add("--clip", type=float, default=0.01, help="bound of the critic's weights (default 0.01)")
+    add("--decay", type=float, help="share of the steps, at the end, over which learning rates fall to 5 %%")
     add("--ema", type=float, help="decay of the averaged generator, from which samples are drawn; 0 for none")
     runner.common_flags(parser, output_dir="runs/wgan")
     args = runner.settle(parser.parse_args(argv), PRESETS)
@@ -147,21 +148,21 @@ class WGAN(tf.Module):
         """The critic's scores for pictures."""
         return self.critic(tf.cast(x, self.precision))
 
-    def update_critic(self, real: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    def update_critic(self, real: tf.Tensor, z: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """One RMSProp step of the critic, then the clipping; returns the estimate before it."""
         fake = self.generate(z)
         with tf.GradientTape() as tape:
             real_scores, fake_scores = self.judge(real), self.judge(fake)
             loss = critic_loss(real_scores, fake_scores)
-        self.optimizer_d.apply(tape.gradient(loss, self.critic.trainable_variables))
+        self.optimizer_d.apply(tape.gradient(loss, self.critic.trainable_variables), scale)
         clip_weights(self.critic, self.args.clip)
         return wasserstein_estimate(real_scores, fake_scores)
 
-    def update_generator(self, z: tf.Tensor) -> tf.Tensor:
+    def update_generator(self, z: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """One step of the generator; returns its loss."""
         with tf.GradientTape() as tape:
             loss = generator_loss(self.judge(self.generate(z)))
-        self.optimizer_g.apply(tape.gradient(loss, self.generator.trainable_variables))
+        self.optimizer_g.apply(tape.gradient(loss, self.generator.trainable_variables), scale)
         return loss
 
     def train_step(self, step: tf.Tensor, batches: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -173,14 +174,21 @@ class WGAN(tf.Module):
         noise = lambda purpose: layers.rows_of_this_replica(
             latents(args.batch_size, args.z_dim, layers.noise_seed(args.seed, step, purpose))
         )
+        scale = learning_rate_scale(step, args)
         for update in range(args.critic_steps):
             real = tf.cast(batches[update], tf.float32) / 127.5 - 1.0
-            estimate = self.update_critic(real, noise(update))
-        g_loss = self.update_generator(noise(args.critic_steps))
+            estimate = self.update_critic(real, noise(update), scale)
+        g_loss = self.update_generator(noise(args.critic_steps), scale)
         # A short memory at first: the average should forget the initial weights as fast as the generator leaves them.
         count = tf.cast(step, tf.float32)
         layers.follow(self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count)))
         return {"wasserstein": estimate, "g_loss": g_loss}
+
+
+def learning_rate_scale(step: tf.Tensor, args: argparse.Namespace) -> tf.Tensor:
+    """1, and over the last `args.decay` of the steps a straight line down to 0.05."""
+    left = (args.steps - tf.cast(step, tf.float32)) / max(args.decay * args.steps, 1.0)
+    return tf.clip_by_value(left, 0.05, 1.0) if args.decay else tf.constant(1.0)
 
 
 def latents(count: int, z_dim: int, seed: tf.Tensor) -> tf.Tensor:
@@ -196,12 +204,19 @@ def sample_latents(seed: int, first: int, count: int, z_dim: int) -> tf.Tensor:
     return tf.concat(drawn, axis=0)[first % 64 : first % 64 + count]
 
 
+def statistics_latents(seed: int, z_dim: int) -> tf.Tensor:
+    """The latent vectors whose batch statistics the averaged generator uses: `(256, z_dim)`."""
+    return latents(256, z_dim, layers.noise_seed(seed, 0, 999))
+
+
 def sampler(model: WGAN):
     """A function that returns a grid of the averaged generator's pictures, uint8 `(height, width, 3)`."""
-    z = sample_latents(model.args.seed, 0, 64, model.args.z_dim)  # the same 64 every time
+    args = model.args
+    z = sample_latents(args.seed, 0, 64, args.z_dim)  # the same 64 every time
     draw = tf.function(lambda: model.averaged(z, training=False), autograph=False)
 
     def report():
+        layers.measure_statistics(model.averaged, statistics_latents(args.seed, args.z_dim))
         return {}, {"samples": pictures.grid(pictures.to_bytes(draw().numpy()))}
 
     return report

@@ -41,32 +41,34 @@ PRESETS = {
     "cpu": {  # a quarter of the paper's widths
         "width_g": 32,
         "width_d": 32,
-        "init": "he",
+        "he": True,
         "critic_norm": "none",
         "steps": 3000,
         "batch_size": 32,
         "critic_steps": 2,
-        "gp_every": 2,
+        "gp_share": 2,
         "lr_g": 1e-3,
         "lr_d": 1e-3,
         "beta_2": 0.99,
-        "ema": 0.995,
-        "log_every": 20,
+        "decay": 0.3,
+        "ema": 0.998,
+        "log_every": 50,
         "sample_every": 250,
         "save_every": 250,
     },
     "paper": {
         "width_g": 128,
         "width_d": 128,
-        "init": "paper",
+        "he": False,
         "critic_norm": "layer",
         "steps": 30000,
         "batch_size": 64,
         "critic_steps": 5,
-        "gp_every": 1,
+        "gp_share": 1,
         "lr_g": 1e-4,
         "lr_d": 1e-4,
         "beta_2": 0.9,
+        "decay": 0.0,
         "ema": 0.999,
         "log_every": 50,
         "sample_every": 500,
@@ -81,14 +83,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The flags, with those that were not given filled from the preset."""
     parser = argparse.ArgumentParser(description="Train a WGAN-GP on a folder of pictures.")
     parser.set_defaults(script="wgan_gp")
-    add = parser.add_argument
+    add, yes_no = parser.add_argument, argparse.BooleanOptionalAction
     add("--data_path", help="folder of pictures (default: data/anime, else data/avatars of the repository)")
     add("--size", type=int, default=64, help="side of the pictures: 8, 16, 32, 64, 128 … (default 64)")
     add("--arch", choices=("dcgan", "mlp"), default="dcgan", help="convolutions, or four dense layers of 512")
     add("--critic_norm", choices=("layer", "none"), help="in the critic of dcgan")
-    add(
-        "--init", choices=("paper", "he"), help="initial weights: N(0, 0.02²) as DCGAN's, or scaled by fan-in"
-    )
+    add("--he", action=yes_no, help="He's initial weights instead of DCGAN's N(0, 0.02²)")
     add("--z_dim", type=int, default=100, help="random numbers a picture is made from (default 100)")
     add("--width_g", type=int, help="channels of the generator's last hidden layer, doubled in each before")
     add("--width_d", type=int, help="channels of the critic's first layer, doubled in each after it")
@@ -98,7 +98,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--beta_1", type=float, default=0.0, help="Adam's decay of the mean gradient (default 0)")
     add("--beta_2", type=float, help="Adam's decay of the mean squared gradient")
     add("--gp_weight", type=float, default=10.0, help="weight of the gradient penalty (default 10)")
-    add("--gp_every", type=int, help="critic updates between penalties, each weighted as many times")
+    add("--gp_share", type=int, help="penalise every picture (1), every second (2), … of a batch")
+    add("--decay", type=float, help="share of the steps, at the end, over which learning rates fall to 5 %%")
     add("--ema", type=float, help="decay of the averaged generator, from which samples are drawn; 0 for none")
     runner.common_flags(parser, output_dir="runs/wgan_gp")
     args = runner.settle(parser.parse_args(argv), PRESETS)
@@ -106,8 +107,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         raise runner.Stop(f"--size must be 8, 16, 32, 64, …, not {args.size}", code=2)
     if args.critic_steps < 1:
         raise runner.Stop(f"--critic_steps must be 1 or more, not {args.critic_steps}", code=2)
-    if args.gp_every < 1:
-        raise runner.Stop(f"--gp_every must be 1 or more, not {args.gp_every}", code=2)
+    if args.gp_share < 1 or args.batch_size % args.gp_share:
+        raise runner.Stop(f"--gp_share must divide --batch_size, {args.gp_share} does not", code=2)
     return args
 
 
@@ -171,25 +172,22 @@ class WGAN(tf.Module):
         """The critic's scores for pictures."""
         return self.critic(tf.cast(x, self.precision))
 
-    def update_critic(self, real: tf.Tensor, z: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        """Update `number` of the critic, by Adam; returns the estimate before it, without the penalty."""
-        args = self.args
+    def update_critic(self, real: tf.Tensor, z: tf.Tensor, alpha: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """One Adam step of the critic; returns the estimate before it, without the penalty."""
         fake = self.generate(z)
-        alpha = shares(args.batch_size, layers.noise_seed(args.seed, number, purpose=2000))
-        points = between(real, fake, layers.rows_of_this_replica(alpha))
-        penalty = lambda: args.gp_every * args.gp_weight * gradient_penalty(self.judge, points)
+        points = between(real, fake, alpha)[:: self.args.gp_share]
         with tf.GradientTape() as tape:
             real_scores, fake_scores = self.judge(real), self.judge(fake)
             loss = critic_loss(real_scores, fake_scores)
-            loss += tf.cond(number % args.gp_every == 0, penalty, lambda: 0.0)
-        self.optimizer_d.apply(tape.gradient(loss, self.critic.trainable_variables))
+            loss += self.args.gp_weight * gradient_penalty(self.judge, points)
+        self.optimizer_d.apply(tape.gradient(loss, self.critic.trainable_variables), scale)
         return wasserstein_estimate(real_scores, fake_scores)
 
-    def update_generator(self, z: tf.Tensor) -> tf.Tensor:
+    def update_generator(self, z: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
         """One step of the generator; returns its loss."""
         with tf.GradientTape() as tape:
             loss = generator_loss(self.judge(self.generate(z)))
-        self.optimizer_g.apply(tape.gradient(loss, self.generator.trainable_variables))
+        self.optimizer_g.apply(tape.gradient(loss, self.generator.trainable_variables), scale)
         return loss
 
     def train_step(self, step: tf.Tensor, batches: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -201,14 +199,23 @@ class WGAN(tf.Module):
         noise = lambda purpose: layers.rows_of_this_replica(
             latents(args.batch_size, args.z_dim, layers.noise_seed(args.seed, step, purpose))
         )
+        scale = learning_rate_scale(step, args)
         for update in range(args.critic_steps):
             real = tf.cast(batches[update], tf.float32) / 127.5 - 1.0
-            estimate = self.update_critic(real, noise(update), step * args.critic_steps + update)
-        g_loss = self.update_generator(noise(args.critic_steps))
+            alpha = shares(args.batch_size, layers.noise_seed(args.seed, step, 2000 + update))
+            alpha = layers.rows_of_this_replica(alpha)
+            estimate = self.update_critic(real, noise(update), alpha, scale)
+        g_loss = self.update_generator(noise(args.critic_steps), scale)
         # A short memory at first: the average should forget the initial weights as fast as the generator leaves them.
         count = tf.cast(step, tf.float32)
         layers.follow(self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count)))
         return {"wasserstein": estimate, "g_loss": g_loss}
+
+
+def learning_rate_scale(step: tf.Tensor, args: argparse.Namespace) -> tf.Tensor:
+    """1, and over the last `args.decay` of the steps a straight line down to 0.05."""
+    left = (args.steps - tf.cast(step, tf.float32)) / max(args.decay * args.steps, 1.0)
+    return tf.clip_by_value(left, 0.05, 1.0) if args.decay else tf.constant(1.0)
 
 
 def latents(count: int, z_dim: int, seed: tf.Tensor) -> tf.Tensor:
@@ -224,12 +231,19 @@ def sample_latents(seed: int, first: int, count: int, z_dim: int) -> tf.Tensor:
     return tf.concat(drawn, axis=0)[first % 64 : first % 64 + count]
 
 
+def statistics_latents(seed: int, z_dim: int) -> tf.Tensor:
+    """The latent vectors whose batch statistics the averaged generator uses: `(256, z_dim)`."""
+    return latents(256, z_dim, layers.noise_seed(seed, 0, 999))
+
+
 def sampler(model: WGAN):
     """A function that returns a grid of the averaged generator's pictures, uint8 `(height, width, 3)`."""
-    z = sample_latents(model.args.seed, 0, 64, model.args.z_dim)  # the same 64 every time
+    args = model.args
+    z = sample_latents(args.seed, 0, 64, args.z_dim)  # the same 64 every time
     draw = tf.function(lambda: model.averaged(z, training=False), autograph=False)
 
     def report():
+        layers.measure_statistics(model.averaged, statistics_latents(args.seed, args.z_dim))
         return {}, {"samples": pictures.grid(pictures.to_bytes(draw().numpy()))}
 
     return report
