@@ -1,12 +1,15 @@
 """A small network that names the parts of a cat: body, fur, eyes, mouth, accessory.
 
 Its five answers say which of the 66 values a generator can draw, and its 128 features are what the Fréchet distance
-is measured on. It is trained on the avatars (18,000 of 20,000; the last 2,000 are held out) and lies beside this
-file as half-precision weights. `python -m benchmarks.gan_quality --train_classifier` trains it anew.
+is measured on. It is trained on the avatars (18,000 of 20,000; the last 2,000 are held out) and lies with the
+results as half-precision weights. `python -m benchmarks.gan_quality --train_classifier` trains it anew, in 160
+seconds of processor time.
 
 A classifier that has only seen clean cats is sure about everything, also about a smear. So that confidence means
 something on generated pictures, it learns from shifted, blurred, noisy and tinted cats, from blends of two cats
-(with both answers in proportion), and from cats cut into shuffled blocks (with no answer: every value as likely).
+(with both answers in proportion), from cats cut into shuffled blocks and static (no answer: every value as likely),
+and from cats with a smeared face (no answer for eyes and mouth). The price is doubt: of held-out real cats it is sure
+of all five parts in about six of seven, though it names nearly all of them right.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gan_pictures import ATTRIBUTES, SIZE, QualityError
+from tools.machine import facts
 from utils.lesson import quiet_start
 
 WEIGHTS = Path(__file__).resolve().parent / "results" / "gan_classifier.npz"
@@ -27,7 +31,7 @@ FEATURES = 128  # width of the layer before the answers
 FEATURES_NAME = "128 outputs of the attribute classifier's last hidden layer"
 
 HELD_OUT = 2000  # the last pictures of the set
-EPOCHS = 12
+EPOCHS = 8
 BATCH = 128
 PEAK_RATE = 2e-3  # Adam's; a warm-up of one epoch, then a cosine to zero
 SHIFT = 2  # pixels, in any direction: generated cats do not sit exactly still
@@ -297,5 +301,6 @@ def train(pictures: np.ndarray, attributes: dict[str, np.ndarray], epochs: int =
         "held_out_sure_of_all_five": float(np.mean(sure)),
         "epochs": epochs,
         "seed": SEED,
+        "machine": facts(),
     }
     return classifier

@@ -3,6 +3,7 @@
     python -m benchmarks.gan_table m02_dcgan:runs/dcgan_1 m02_dcgan:runs/dcgan_2 --label DCGAN
     python -m benchmarks.gan_table m03_wgan:runs/wgan_gp_1 m03_wgan:runs/wgan_gp_2 --label WGAN-GP
     python -m benchmarks.gan_table                              the table from all files written so far
+    python -m benchmarks.gan_table --figure                     and quality over minutes: figs/gan_over_minutes.png
 
 A run is given as MODEL:FOLDER, the model's folder under models/ and the run's folder. Its `generate.py` draws 5,000
 samples, `benchmarks.gan_quality` measures them, and the figures go to results/gan_run_<label>_<seed>.json. The
@@ -25,7 +26,7 @@ from PIL import Image
 from benchmarks import gan_classifier, gan_quality
 from benchmarks.gan_pictures import SIZE, QualityError, read_pictures, read_real
 from tools.machine import facts
-from utils.lesson import REPO, RESULTS, write_json
+from utils.lesson import REPO, RESULTS, save_figure, write_json
 
 RATE = re.compile(r"^step +(\d+)/\d+ .*?([\d.]+) steps/s", re.MULTILINE)  # a line of train.log
 GRID_NAME = re.compile(r"_(\d+)\.png$")  # samples_000500.png
@@ -125,14 +126,46 @@ def measure_run(model: str, run: Path, label: str, count: int) -> Path:
     return target
 
 
-def table() -> str:
-    """All measured runs as a Markdown table: a column for each label, least and most over its seeds; real last."""
+def read_runs() -> dict[str, list[dict]]:
+    """All measured runs: label -> results, one a seed.
+
+    Raises:
+        QualityError: there are none.
+    """
     runs: dict[str, list[dict]] = {}
     for path in sorted(RESULTS.glob("gan_run_*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         runs.setdefault(result["label"], []).append(result)
     if not runs:
         raise QualityError("no run has been measured yet; give some as MODEL:FOLDER.")
+    return runs
+
+
+def figure(path_name: str = "gan_over_minutes.png") -> None:
+    """Draw quality over minutes of all measured runs: a line each, a colour for each label."""
+    import matplotlib.pyplot as plt
+
+    drawn = {
+        "sure of all five attributes": "share of samples",
+        "values covered": "values found in 64 samples",
+    }
+    page, axes = plt.subplots(1, len(drawn), figsize=(10, 3.6), layout="constrained")
+    for ax, (name, unit) in zip(axes, drawn.items()):
+        for number, (label, group) in enumerate(read_runs().items()):
+            for k, run in enumerate(group):
+                curve = run["over_minutes"]
+                x, y = [row["minutes"] for row in curve], [row[name] for row in curve]
+                ax.plot(x, y, ".-", color=f"C{number}", alpha=1.0 - 0.4 * (k > 0), label=None if k else label)
+        ax.set(xlabel="minutes of training", ylabel=unit, title=name)
+        ax.set_ylim(bottom=0)
+        ax.grid(alpha=0.3)
+    axes[0].legend()
+    save_figure(page, path_name)
+
+
+def table() -> str:
+    """All measured runs as a Markdown table: a column for each label, least and most over its seeds; real last."""
+    runs = read_runs()
     floor = json.loads(gan_quality.FLOOR.read_text(encoding="utf-8")) if gan_quality.FLOOR.exists() else None
     heads = [f"{label} ({len(group)} seeds)" for label, group in runs.items()] + ["real against real"]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
@@ -155,6 +188,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("runs", nargs="*", metavar="MODEL:FOLDER", help="runs to measure (none: the table)")
     parser.add_argument("--label", help="the column these runs stand in (the model's name)")
     parser.add_argument("--count", type=int, default=gan_quality.COUNT, help="samples to draw (%(default)s)")
+    parser.add_argument("--figure", action="store_true", help="draw quality over minutes")
     args = parser.parse_args(argv)
     for run in args.runs:
         if ":" not in run:
@@ -163,7 +197,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure the runs that are named, then print the table; the exit status."""
+    """Measure the runs that are named, then print the table and draw the figure; the exit status."""
     args = parse_args(argv)
     try:
         for text in args.runs:
@@ -172,6 +206,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"wrote {measure_run(model, Path(folder), args.label or model, args.count).name}", flush=True
             )
         print(table())
+        if args.figure:
+            figure()
     except QualityError as error:
         print(f"gan_table: {error}", file=sys.stderr)
         return 1

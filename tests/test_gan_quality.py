@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmarks import gan_classifier, gan_coverage, gan_distances, gan_pictures, gan_quality, gan_table
 from benchmarks.gan_pictures import QualityError
+from utils import lesson
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -395,18 +396,20 @@ def test_a_run_is_measured_by_its_own_generate_script(cats, classifier, tmp_path
     sheet = np.full((68, 134, 3), 255, np.uint8)
     sheet[2:66, 2:66], sheet[2:66, 68:132] = pictures[:2]
     Image.fromarray(sheet).save(run / "samples" / "samples_000005.png")
+    monkeypatch.setattr(lesson, "FIGS", lesson.REPO / "build" / "test_figs")
     for name, value in (
         ("REPO", tmp_path),
         ("RESULTS", tmp_path / "results"),
         ("read_real", lambda _: cats[:2]),
     ):
         monkeypatch.setattr(gan_table, name, value)
-    assert gan_table.main([f"m99:{run}", "--label", "Old Cats", "--count", "80"]) == 0
+    assert gan_table.main([f"m99:{run}", "--label", "Old Cats", "--count", "80", "--figure"]) == 0
     result = json.loads((tmp_path / "results" / "gan_run_old_cats_4.json").read_text())
     assert result["count"] == 80 and result["config"] == {"seed": 4, "steps": 10}
     assert result["headline"]["values covered"] == result["attributes"]["covered"] > 50
     assert [(row["step"], row["minutes"]) for row in result["over_minutes"]] == [(5, 0.08)]
     assert "| values covered |" in capsys.readouterr().out
+    assert (lesson.REPO / "build" / "test_figs" / "gan_over_minutes.png").stat().st_size > 10000
     (model / "generate.py").write_text("raise SystemExit('no checkpoint here')")
     assert gan_table.main([f"m99:{run}"]) == 1
     assert "no checkpoint here" in capsys.readouterr().err
