@@ -31,9 +31,9 @@ from tools.machine import facts
 from utils.lesson import REPO, RESULTS, write_json
 
 BATCH = 100
-SPEED_STEPS, SPEED_ROUNDS = 3, 40  # a form runs 3 steps, then it is the next one's turn; 40 times round
+SPEED_STEPS, SPEED_ROUNDS = 3, 15  # a form runs 3 steps, then it is the next one's turn; 15 times round
 SEEDS = (1, 2)
-CURVE_STEPS, CURVE_EVERY, CURVE_IMAGES = 300, 50, 1000
+CURVE_STEPS, CURVE_EVERY, CURVE_IMAGES = 200, 50, 1000
 RATES = (0.001, 0.01, 0.1)
 SCALES = (0.1, 10.0)
 ACCURACY_SEEDS = (1, 2, 3)
@@ -72,7 +72,7 @@ def speed() -> None:
             started = time.perf_counter()
             run(SPEED_STEPS)
             times[name].append((time.perf_counter() - started) / SPEED_STEPS * 1000)
-        if (number + 1) % 10 == 0:
+        if (number + 1) % 5 == 0:
             print(f"round {number + 1} of {SPEED_ROUNDS}", flush=True)
     result = {
         "code": code_digest("speed"),

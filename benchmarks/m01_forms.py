@@ -26,6 +26,7 @@ import train
 from model import Adam, Network
 
 v1 = tf.compat.v1
+tf.get_logger().setLevel("ERROR")  # each form traces the same functions anew, which is meant
 BATCH = 100
 DATA = mnist.load(None)
 Run = Callable[[int], float]

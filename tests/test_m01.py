@@ -408,39 +408,84 @@ def alone(tmp_path_factory):
     return copy_alone(FOLDER, tmp_path_factory.mktemp("alone") / "m01")
 
 
+LAYER_CHECK = """
+import json
+import sys
+
+from runner import tf
+from batch_norm import BatchNorm
+
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+x = tf.random.stateless_normal([8, 3, 3, 4], [1, 2], 3.0, 2.0)
+
+
+def step(norm, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_mean(norm(x, training=True) ** 3)
+    return tape.gradient(loss, [x, norm.gamma, norm.beta])
+
+
+@tf.function
+def shared(norm):
+    def on_replica():
+        context = tf.distribute.get_replica_context()
+        d_x, *others = step(norm, x[4 * context.replica_id_in_sync_group :][:4])
+        return [d_x, *context.all_reduce("mean", others)]
+
+    return strategy.run(on_replica)
+
+
+one = BatchNorm(4)
+with strategy.scope():
+    two = BatchNorm(4)
+expected = step(one, x)
+parts, *others = (strategy.experimental_local_results(value) for value in shared(two))
+found = [tf.concat(parts, axis=0) / 2, *(values[0] for values in others)]  # each half's loss is a mean over the half
+expected += [one.moving_mean, one.moving_variance]
+found += [two.moving_mean, two.moving_variance]
+far = [float(tf.reduce_max(tf.abs(a - b)) / tf.reduce_max(tf.abs(a))) for a, b in zip(expected, found)]
+print(json.dumps(far))
+"""
+
+
 def test_replicas_and_workers_compute_what_one_process_does(alone, small, tmp_path):
-    """Gradients, their squares and the averages after one step: on the whole batch at once, by two replicas that share
-    it, and by two workers."""
+    """One layer on two replicas; one step of train.py on the whole batch at once, on two replicas, on two workers.
+
+    The layer is smooth and must agree closely. In the network a rounding error may turn a ReLU on or off, which
+    changes a gradient by a visible step at one place: there the whole of each gradient is compared.
+    """
+    (alone / "layer_check.py").write_text(LAYER_CHECK)
+    layer = start(alone / "layer_check.py", cwd=tmp_path)
     flags = ["--preset", "cpu", "--data_path", small, "--steps", 1, "--batch_size", 40]
-    ports = free_ports(2)
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     ways = {"one": ([], {}), "replicas": (["--distribute", "mirrored", "--logical_devices", 2], {})}
     for index in range(2):
         task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         ways[f"workers {index}"] = (["--distribute", "multiworker"], {"TF_CONFIG": task})
     running = [
         start(
-            alone / "train.py",
-            *flags,
-            *more,
-            "--output_dir",
-            tmp_path / way.split()[0],
-            cwd=tmp_path,
-            **tasks,
+            alone / "train.py", *flags, *more, "--output_dir", tmp_path / way.split()[0], cwd=tmp_path, **task
         )
-        for way, (more, tasks) in ways.items()
+        for way, (more, task) in ways.items()
     ]
+    code, out, err = finish(layer)
+    assert code == 0 and max(json.loads(out)) < 1e-5, out + err
     for process in running:
         code, out, err = finish(process)
         assert code == 0, out + err
     one = weights(tmp_path / "one")
-    compared = [name for name in one if any(part in name for part in ("means", "squares", "moving"))]
-    assert len(compared) == 2 * 11 + 6
+    compared = [name for name in one if "means" in name or "moving" in name]
+    assert len(compared) == 11 + 6
     for way in ("replicas", "workers"):
         many = weights(tmp_path / way)
         for name in compared:
-            difference = np.abs(one[name] - many[name]).max() / np.abs(one[name]).max()
-            assert difference < 1e-4, f"{way}: {name} differs by {difference:.1e}, relative"
+            difference = np.linalg.norm(one[name] - many[name]) / np.linalg.norm(one[name])
+            assert difference < (1e-4 if "moving" in name else 0.02), (
+                f"{way}: {name} differs by {difference:.1e}"
+            )
 
 
 def free_ports(count):
