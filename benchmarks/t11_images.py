@@ -8,7 +8,8 @@ measurement is one whole pass over the 3,200 pictures, 25 batches, times four; t
 first batch to the arrival of the last. The files are in the memory of the operating system, no disk takes part.
 
 The ways run in turns, so that a slow moment of the machine hits all of them. A measurement in which other programs
-used more than 6 % of the processor is not counted and is repeated. The table gives medians and the range.
+use more than 6 % of the processor is given up and repeated; on a machine that is never idle `--resume` collects
+undisturbed ones over several starts. The table gives medians and the range.
 
 The decode limit is libpng alone: one thread for each core calls `tf.io.decode_png` on bytes in memory and throws the
 pixels away. No way that decodes these files with TensorFlow can be faster.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
 import sys
 import tempfile
@@ -25,9 +27,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from utils.lesson import DATA, RESULTS, quiet_start, write_json
+from utils.lesson import DATA, RESULTS, RUNS, quiet_start, write_json
 
 quiet_start()  # TensorFlow without its start-up messages
 import keras
@@ -46,6 +49,7 @@ CORES = psutil.cpu_count()
 ROUNDS, THREAD_ROUNDS = 5, 3  # undisturbed measurements of each row
 FOREIGN = 0.06  # share of the processor that other programs may use
 LIMIT = "decode limit"
+COLLECTED = RUNS / "T_11" / "benchmark_runs.json"  # undisturbed measurements so far, for --resume
 THREADS = (1, 2, 4, 6, 8)
 SMALLER = 224  # the resize of 2018: 256 -> 224
 FEATURES = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
@@ -277,118 +281,152 @@ def thread_ways(png: list[str]) -> dict[str, Way]:
     return ways
 
 
-def measure(way: Way) -> dict[str, float]:
-    """Seconds for one pass and until its first batch, and the share of the processor that others used."""
+class Meter:
+    """Wall time since it was made, and the share of all cores that other programs used meanwhile."""
+
+    KINDS = ("user", "nice", "system", "irq", "softirq", "steal")
+
+    def __init__(self) -> None:
+        self.busy, self.own, self.began = *self.processor_seconds(), time.perf_counter()
+
+    def processor_seconds(self) -> tuple[float, float]:
+        """Busy seconds of the machine, and of this process."""
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        return sum(getattr(machine, kind, 0.0) for kind in self.KINDS), own.user + own.system
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def foreign(self) -> float:
+        busy, own = self.processor_seconds()
+        return max(0.0, (busy - self.busy - own + self.own) / (self.seconds() * CORES))
+
+
+def measure(way: Way, to_the_end: bool = False) -> dict[str, float]:
+    """Seconds for one pass ("s") and until its first batch ("first"), and the share that others used ("foreign").
+
+    Gives up, without "s", as soon as others use too much, unless `to_the_end`.
+    """
     with way() as start:
-        own, machine = psutil.Process(), psutil.cpu_times()
-        own_before, began = own.cpu_times(), time.perf_counter()
+        meter, first = Meter(), 0.0
         next_batch = start()
-        for number in range(PASS):
+        for _number in range(PASS):
             pictures, labels = next_batch()
             assert len(pictures) == len(labels) == BATCH
-            if number == 0:
-                first = time.perf_counter() - began
-        seconds = time.perf_counter() - began
-        return {"s": seconds, "first": first, "foreign": foreign(machine, own_before, seconds)}
+            first = first or meter.seconds()
+            if not to_the_end and meter.seconds() > 0.4 and meter.foreign() > FOREIGN:
+                return {"foreign": meter.foreign()}
+        return {"s": meter.seconds(), "first": first, "foreign": meter.foreign()}
 
 
 def measure_limit(contents: list[tf.Tensor]) -> dict[str, float]:
-    machine, own_before, began = psutil.cpu_times(), psutil.Process().cpu_times(), time.perf_counter()
+    meter = Meter()
     decode_limit(contents)
-    seconds = time.perf_counter() - began
-    return {"s": seconds, "first": 0.0, "foreign": foreign(machine, own_before, seconds)}
+    return {"s": meter.seconds(), "first": 0.0, "foreign": meter.foreign()}
 
 
-def foreign(machine_before, own_before, seconds: float) -> float:
-    """The share of all cores that was busy and not with this process."""
-    kinds = ("user", "nice", "system", "irq", "softirq", "steal")
-    total = lambda times: sum(getattr(times, kind, 0.0) for kind in kinds)
-    own = psutil.Process().cpu_times()
-    mine = own.user + own.system - own_before.user - own_before.system
-    return max(0.0, (total(psutil.cpu_times()) - total(machine_before) - mine) / (seconds * CORES))
+def undisturbed(run: dict[str, float]) -> bool:
+    return "s" in run and run["foreign"] <= FOREIGN
 
 
-def wait_for_quiet(longest: float = 10) -> None:
-    """Return when the processor is idle, at the latest after `longest` seconds."""
-    began = time.perf_counter()
-    while psutil.cpu_percent(interval=0.2) > 100 * FOREIGN and time.perf_counter() - began < longest:
-        pass
+def take_turns(
+    table: dict[str, Callable[..., dict]], wanted: dict[str, int], runs: dict[str, list], minutes: float
+) -> None:
+    """Measure all rows in turns until each has its undisturbed runs or the time is over; `runs` takes them.
+
+    Args:
+        table: name -> a function that measures; a keyword makes it go on to the end whatever else runs.
+        wanted: name -> how many undisturbed runs.
+        runs: name -> its runs so far.
+        minutes: time limit; afterwards a row without any run is measured once more, disturbed or not.
+    """
+    meter = Meter()
+    print("measuring", flush=True)
+    turn = max((run["turn"] for values in runs.values() for run in values), default=0)
+    while meter.seconds() < minutes * 60:
+        missing = [name for name in table if len(runs[name]) < wanted[name]]
+        if not missing:
+            return
+        turn += 1
+        for name in [*missing, *({LIMIT} - set(missing))]:
+            for _attempt in range(5):
+                run = table[name]()
+                if undisturbed(run):
+                    runs[name].append(run | {"turn": turn})
+                    write_json(COLLECTED, runs)
+                    break
+                time.sleep(0.5)
+            if meter.seconds() > minutes * 60:
+                break
+        found = sum(len(values) for values in runs.values())
+        print(f"turn {turn}: {found} of {sum(wanted.values())} runs, {meter.seconds():.0f} s", flush=True)
+    for name in table:
+        if not runs[name]:
+            runs[name].append(table[name](to_the_end=True) | {"turn": turn})
 
 
 def summary(runs: list[dict[str, float]]) -> dict[str, object]:
-    """Median and range of the undisturbed runs, for 100 batches; of all runs when none was undisturbed."""
-    good = [run for run in runs if run["foreign"] <= FOREIGN]
-    used = good or runs
-    seconds = [run["s"] * SCALE for run in used]
+    """Median and range of the runs, for 100 batches."""
+    seconds = [run["s"] * SCALE for run in runs]
     return {
         "s": round(statistics.median(seconds), 2),
         "low": round(min(seconds), 2),
         "high": round(max(seconds), 2),
-        "first_batch_s": round(statistics.median(run["first"] for run in used), 3),
-        "rounds": len(used),
-        "disturbed": not good,
+        "first_batch_s": round(statistics.median(run["first"] for run in runs), 3),
+        "rounds": len(runs),
+        "disturbed": not all(undisturbed(run) for run in runs),
     }
 
 
 def share_of_limit(runs: list[dict[str, float]], limits: list[dict[str, float]]) -> float:
-    """How much of the possible speed a way reaches: the median of the ratios within a turn, undisturbed ones first."""
-    limit_of = {run["turn"]: run for run in limits}
-    pairs = [(run, limit_of[run["turn"]]) for run in runs if run["turn"] in limit_of]
-    good = [pair for pair in pairs if max(run["foreign"] for run in pair) <= FOREIGN]
-    return round(statistics.median(limit["s"] / run["s"] for run, limit in good or pairs), 3)
+    """How much of the possible speed a way reaches: the median of the ratios within a turn, or of all medians."""
+    limit_of = {run["turn"]: run["s"] for run in limits}
+    ratios = [limit_of[run["turn"]] / run["s"] for run in runs if run["turn"] in limit_of]
+    medians = [statistics.median(run["s"] for run in part) for part in (limits, runs)]
+    return round(statistics.median(ratios or [medians[0] / medians[1]]), 3)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=6, help="stop measuring after this time (default 6)")
+    parser.add_argument("--resume", action="store_true", help="add to the runs of earlier starts")
     args = parser.parse_args(argv)
-    folder = DATA / "robohash"
+    folder, target = DATA / "robohash", RESULTS / "T_11.json"
     if len(listing(folder)[0] if folder.is_dir() else []) != PASS * BATCH:
         sys.exit(f"{folder} does not hold the {PASS * BATCH:,} pictures of T_11. Make them:  make data")
     tf.get_logger().setLevel("ERROR")  # the functions of TF 1.x say that they are deprecated
+    kept = json.loads(COLLECTED.read_text()) if args.resume and COLLECTED.exists() else {}
     with tempfile.TemporaryDirectory() as work:
         png, jpeg = write_records(folder, Path(work))
         contents = [tf.constant(Path(path).read_bytes()) for path in listing(folder)[0]]
-        table = {name: lambda way=way: measure(way) for name, way in methods(folder, png, jpeg).items()}
-        table[LIMIT] = lambda: measure_limit(contents)
-        wanted = dict.fromkeys(table, ROUNDS)
-        threads = {name: lambda way=way: measure(way) for name, way in thread_ways(png).items()}
-        wanted |= dict.fromkeys(threads, THREAD_ROUNDS)
-        table |= threads
-        runs: dict[str, list[dict]] = {name: [] for name in table}
+        ways, more = methods(folder, png, jpeg), thread_ways(png)
+        table = {name: partial(measure, way) for name, way in (ways | more).items()}
+        table[LIMIT] = lambda to_the_end=False: measure_limit(contents)
+        wanted = {name: THREAD_ROUNDS if name in more else ROUNDS for name in table}
+        runs = {name: [run for run in kept.get(name, []) if undisturbed(run)] for name in table}
         for name in (LIMIT, "shuffle paths, decode", "cached uint8, batch, to float"):
-            table[name]()  # warm up
-        began, turn = time.perf_counter(), 0
-        undisturbed = lambda name: sum(run["foreign"] <= FOREIGN for run in runs[name])
-        while time.perf_counter() - began < args.minutes * 60:
-            missing = [name for name in table if undisturbed(name) < wanted[name]]
-            if not missing:
-                break
-            turn += 1
-            for name in [*missing, *({LIMIT} - set(missing))]:
-                wait_for_quiet()
-                runs[name].append(table[name]() | {"turn": turn})
-                if time.perf_counter() - began > args.minutes * 60 and turn > 1:
-                    break
-            spent = time.perf_counter() - began
-            print(f"turn {turn}: {len(missing)} rows measured, {spent:.0f} s", flush=True)
-    results = {name: summary(values) for name, values in runs.items()}
-    rows = {name: results[name] for name in results if name not in threads}
+            table[name](to_the_end=True)  # warm up
+        take_turns(table, wanted, runs, args.minutes)
+    rows = {name: summary(runs[name]) for name in [*ways, LIMIT]}
     for name, row in rows.items():
         row["share_of_limit"] = share_of_limit(runs[name], runs[LIMIT])
         row["seconds_2018"] = ROWS_2018.get(name)
+    threads = {name: summary(runs[name]) for name in more}
     content = {
         "rows": rows,
-        "threads": {name: results[name] for name in threads},
+        "threads": threads,
         "threads_2018_seconds_for_500_batches": THREADS_2018,
         "batches_measured": PASS,
         "scaled_by": SCALE,
         "machine": facts(),
+        "runs": runs,
     }
-    write_json(RESULTS / "T_11.json", content)
-    for name, row in results.items():
+    write_json(target, content)
+    for name, row in (rows | threads).items():
         note = " (disturbed)" if row["disturbed"] else ""
-        print(f"{name:<36}{row['s']:>8.2f} s   {row['low']:.2f} to {row['high']:.2f}{note}")
+        print(
+            f"{name:<36}{row['s']:>8.2f} s   {row['low']:.2f} to {row['high']:.2f}, {row['rounds']} runs{note}"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -98,18 +101,42 @@ def test_the_limit_really_decodes():
         t11_images.decode_limit([tf.constant(b"no picture")])
 
 
-def test_disturbed_measurements_do_not_count():
-    run = lambda seconds, others: {"s": seconds, "first": 0.5, "foreign": others}
-    row = t11_images.summary([run(1, 0.0), run(9, 0.5), run(3, 0.01), run(2, 0.02)])
-    assert (row["s"], row["low"], row["high"], row["rounds"], row["disturbed"]) == (8, 4, 12, 3, False)
-    assert t11_images.summary([run(9, 0.5)])["disturbed"]
+def test_disturbed_measurements_are_repeated_and_turns_counted(monkeypatch, tmp_path):
+    """`slow` is disturbed twice, then measured; `never` only at the end, and marked."""
+    monkeypatch.setattr(t11_images.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(t11_images, "COLLECTED", tmp_path / "runs.json")
+    others = {"slow": iter([0.5, 0.2, 0.0, 0.01]), "never": repeat(0.9), t11_images.LIMIT: repeat(0.0)}
+
+    def row(name):
+        return lambda to_the_end=False: {"s": 2.0, "first": 0.5, "foreign": next(others[name])}
+
+    runs = {name: [] for name in others}
+    wanted = {"slow": 2, "never": 1, t11_images.LIMIT: 1}
+    t11_images.take_turns({name: row(name) for name in others}, wanted, runs, minutes=0.001)
+    assert [run["turn"] for run in runs["slow"]] == [1, 2]
+    assert (
+        not t11_images.summary(runs["slow"])["disturbed"] and t11_images.summary(runs["never"])["disturbed"]
+    )
+    seconds = [{"s": value, "first": 0.5, "foreign": 0.0, "turn": 1} for value in (1, 3, 2)]
+    assert {"s": 8, "low": 4, "high": 12, "rounds": 3}.items() <= t11_images.summary(seconds).items()
+
+
+def test_a_busy_machine_stops_a_measurement(monkeypatch):
+    started = []
+
+    @contextmanager
+    def way():
+        yield lambda: lambda: started.append(1) or time.sleep(0.5) or ([0] * 128, [0] * 128)
+
+    monkeypatch.setattr(t11_images.Meter, "foreign", lambda self: 0.5)
+    assert "s" not in t11_images.measure(way) and len(started) == 1
 
 
 def test_the_share_of_the_limit_compares_what_ran_in_the_same_turn():
-    run = lambda turn, seconds, others=0.0: {"turn": turn, "s": seconds, "foreign": others}
-    limits = [run(1, 4), run(2, 8), run(3, 1, others=0.5)]
+    run = lambda turn, seconds: {"turn": turn, "s": seconds}
+    limits = [run(1, 4), run(2, 8)]
     assert t11_images.share_of_limit([run(1, 5), run(2, 10), run(3, 50)], limits) == 0.8
-    assert t11_images.share_of_limit([run(3, 2)], limits) == 0.5  # nothing undisturbed: better than nothing
+    assert t11_images.share_of_limit([run(3, 12)], limits) == 0.5  # no turn in common
 
 
 @pytest.fixture
