@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_10](T_10_dataset_numpy.ipynb) for `tf.data`, [T_04](T_04_cnn_mnist.ipynb) for convolutions.
 #
-# **Time**: 55 seconds on a two-core CPU, from a measured run.
+# **Time**: 1.2 minutes on a two-core CPU, from a measured run.
 
 # %%
 import io
@@ -36,12 +36,12 @@ print("TensorFlow", tf.__version__, "· Keras", keras.__version__)
 
 # %%
 QUICK = os.environ.get("TUTORIAL_QUICK") == "1"
-SEED = 1
+SEED = int(os.environ.get("TUTORIAL_SEED", "3"))  # benchmarks.seeds runs others
 PER_CLASS = 20 if QUICK else 640  # pictures used of each class; 640 is all of them
 SAMPLE = 50 if QUICK else 640  # pictures in a measurement: enough for a second, few enough for patience
 SIDE = 64  # pixels of a side for the classifier; its work grows with the square
 BATCH = 10 if QUICK else 64
-EPOCHS = 1 if QUICK else 20
+EPOCHS = 1 if QUICK else 16
 MIN_ACCURACY = 0.05 if QUICK else 0.97
 
 keras.utils.set_random_seed(SEED)
@@ -111,15 +111,12 @@ tiny = np.array(
 )
 png, jpeg = tf.io.encode_png(tiny).numpy(), tf.io.encode_jpeg(tiny, quality=90).numpy()
 print("a PNG file begins with", png[:8], "and a JPEG file with", jpeg[:2].hex(" "))
-print(
-    "shape",
-    tf.io.decode_png(png).shape,
-    "= (height, width, channels); second row as it was, from PNG, from JPEG:",
-)
-print(
-    tiny[1].tolist(), tf.io.decode_png(png)[1].numpy().tolist(), tf.io.decode_jpeg(jpeg)[1].numpy().tolist()
-)
-assert np.array_equal(tf.io.decode_png(png), tiny)
+from_png, from_jpeg = tf.io.decode_png(png).numpy(), tf.io.decode_jpeg(jpeg).numpy()
+print("shape", from_png.shape, "= (height, width, channels)")
+print("second row:", tiny[1].tolist())
+print("from PNG  :", from_png[1].tolist())
+print("from JPEG :", from_jpeg[1].tolist())
+assert np.array_equal(from_png, tiny) and not np.array_equal(from_jpeg, tiny)
 
 # %% [markdown]
 # `channels` says what you want, whatever the file holds: 3 for colour, 1 for grey, 0 for as many as are in the file.
@@ -127,12 +124,9 @@ assert np.array_equal(tf.io.decode_png(png), tiny)
 
 # %%
 with_alpha = tf.io.encode_png(np.dstack([tiny, np.full((2, 3), 99, np.uint8)]))
-print(
-    "channels=0:", tf.io.decode_png(with_alpha).shape, " 3:", tf.io.decode_png(with_alpha, channels=3).shape
-)
-print(
-    "channels=1:", tf.io.decode_png(png, channels=1)[..., 0].numpy().tolist(), "(green is brighter than blue)"
-)
+for channels in (0, 3, 1):
+    print(f"channels={channels}: shape", tf.io.decode_png(with_alpha, channels=channels).shape)
+print("grey:", tf.io.decode_png(png, channels=1)[..., 0].numpy().tolist(), "(green counts most, blue least)")
 
 # %% [markdown]
 # `decode_image` finds out the format by itself: PNG, JPEG, BMP or GIF. A GIF may move, so its result may have a
@@ -539,6 +533,11 @@ progress = keras.callbacks.LambdaCallback(on_epoch_end=say)
 model.fit(train_data, epochs=EPOCHS, steps_per_epoch=steps, shuffle=False, callbacks=[progress], verbose=0)
 _, accuracy = model.evaluate(test_data, verbose=0)
 print(f"{accuracy:.2%} of the {len(held_out)} held-out pictures are recognised")
+seeds_file = RESULTS / "T_11_seeds.json"  # written by: python -m benchmarks.seeds T_11
+if seeds_file.exists():
+    runs = json.loads(seeds_file.read_text())
+    over_seeds = runs["summary"]["held_out_accuracy"]
+    print(f"over {len(runs['runs'])} seeds: {over_seeds['mean']:.2%} ± {over_seeds['std']:.2%}")
 
 # %%
 pictures = np.concatenate([pictures for pictures, _ in test_data])  # (held out, SIDE, SIDE, 3)
@@ -564,6 +563,10 @@ save_figure(figure, "T_11_predictions.png", dpi=80)
 print(f"{len(mistakes)} mistakes")
 
 # %% [markdown]
+# Look at the mistakes, not only at their number. With `SEED = 1` and `SEED = 2` people with dark skin or with a
+# headscarf are among the few that are taken for something else. An average does not show whom a network fails:
+# before one judges people, count its errors for each group.
+#
 # # The same in TF 1.x
 # In 2018 pictures went through *queues*. `slice_input_producer` puts one path after another into a queue. Operations
 # read and decode. `train.batch` puts the pictures into a second queue and takes out a batch at a time. Nothing moves
