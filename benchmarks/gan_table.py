@@ -167,7 +167,9 @@ def table() -> str:
     """All measured runs as a Markdown table: a column for each label, least and most over its seeds; real last."""
     runs = read_runs()
     floor = json.loads(gan_quality.FLOOR.read_text(encoding="utf-8")) if gan_quality.FLOOR.exists() else None
-    heads = [f"{label} ({len(group)} seeds)" for label, group in runs.items()] + ["real against real"]
+    heads = [f"{label} ({len(group)} seed{'s' * (len(group) > 1)})" for label, group in runs.items()] + [
+        "real against real"
+    ]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for name, form in {"minutes": "{:.0f}", **ROWS}.items():
         cells = []
