@@ -1,6 +1,7 @@
 """WGAN and WGAN-GP: losses and penalty against formulas, the classic mistakes, runs that are stopped and shared."""
 
 import json
+import random
 import signal
 import socket
 import sys
@@ -38,6 +39,11 @@ def byte_batches(count, seed=0):
     return tf.constant(np.random.default_rng(seed).integers(0, 256, (count, 8, 16, 16, 3), np.uint8))
 
 
+def update_critic(script, model, real, z, alpha_seed=0):
+    alpha = [wgan_gp.shares(8, layers.noise_seed(alpha_seed, 0, 0))] if script is wgan_gp else []
+    return model.update_critic(real, z, *alpha, 1.0)
+
+
 STEP = tf.constant(0, tf.int64)
 
 
@@ -62,15 +68,15 @@ def test_the_mlp_is_the_papers():
 
 def test_initial_weights():
     shape = ["--size", 64, "--width_g", 16, "--width_d", 16]
-    for kind, expected in (("paper", lambda fan_in: 0.02), ("he", lambda fan_in: np.sqrt(2 / fan_in))):
-        args = options(wgan_gp, *shape, "--init", kind)
+    for flag, expected in (("--no-he", lambda fan_in: 0.02), ("--he", lambda fan_in: np.sqrt(2 / fan_in))):
+        args = options(wgan_gp, *shape, flag)
         for part in (*networks.make_generator(args).submodules, *networks.make_critic(args).submodules):
             if isinstance(part, layers.Dense | layers.Conv | layers.Deconv):
                 weight = part.weight.numpy()
                 inputs = weight.shape[-2] if not isinstance(part, layers.Deconv) else weight.shape[-1] / 4
                 fan_in = inputs * (weight.shape[0] ** 2 if weight.ndim == 4 else 1)
                 np.testing.assert_allclose(weight.std(), expected(fan_in), rtol=0.06)
-    args = options(wgan, "--init", "he", *shape)
+    args = options(wgan, "--he", *shape)
     drawn = networks.make_generator(args)(noise(16, 5), training=True).numpy()
     again = networks.make_generator(args)(noise(16, 5), training=True).numpy()
     np.testing.assert_array_equal(drawn, again)
@@ -83,7 +89,7 @@ def test_the_paper_preset_is_the_papers(script):
     if script is wgan:
         assert (args.clip, args.lr_g, args.lr_d, args.critic_norm) == (0.01, 5e-5, 5e-5, "batch")
     else:
-        assert (args.gp_weight, args.gp_every, args.lr_g, args.lr_d) == (10, 1, 1e-4, 1e-4)
+        assert (args.gp_weight, args.gp_share, args.lr_g, args.lr_d) == (10, 1, 1e-4, 1e-4)
         assert (args.beta_1, args.beta_2) == (0, 0.9)
 
 
@@ -147,23 +153,22 @@ def test_each_update_moves_its_network_the_right_way_and_no_other(script, arch):
     rate = 1e-4
     if script is wgan:
         rate = 1e-2  # RMSProp starts with small updates
-    model = model_of(script, "--arch", arch, "--lr_d", rate, "--lr_g", rate, "--critic_norm", "layer")
+    rates = ["--lr_d", rate, "--lr_g", rate]
+    model = model_of(script, "--arch", arch, "--critic_norm", "layer", *rates)
+    model.args.gp_weight = 0.0  # the penalty pulls elsewhere
     if script is wgan:
         wgan.clip_weights(model.critic, 0.01)
     real, z = noise(8, 16, 16, 3, scale=0.3) + 0.5, noise(8, 5)
     fake = model.generate(z)
     gap = lambda: float(script.wasserstein_estimate(model.judge(real), model.judge(fake)))
     raised = lambda: float(tf.reduce_mean(model.judge(model.generate(z))))
-    arguments = (
-        (real, z) if script is wgan else (real, z, STEP + 1)
-    )  # update 1 is without a penalty by default
     before, generator, critic = gap(), values(model.generator), values(model.critic)
-    model.update_critic(*arguments)
+    update_critic(script, model, real, z)
     assert gap() > before, "a critic's update raises D(real) - D(fake)"
     assert all(np.array_equal(a, b) for a, b in zip(generator, values(model.generator)))
     assert sum(not np.array_equal(a, b) for a, b in zip(critic, values(model.critic))) >= len(critic) - 1
     before, critic = raised(), values(model.critic)
-    model.update_generator(z)
+    model.update_generator(z, 1.0)
     assert raised() > before, "a generator's update raises D(fake)"
     assert all(np.array_equal(a, b) for a, b in zip(critic, values(model.critic)))
     assert all(not np.array_equal(a, b) for a, b in zip(generator, values(model.generator)))
@@ -171,7 +176,7 @@ def test_each_update_moves_its_network_the_right_way_and_no_other(script, arch):
 
 @BOTH
 def test_the_estimate_is_that_of_the_scores_and_holds_no_penalty(script):
-    more = ["--gp_weight", 1e6, "--gp_every", 1] if script is wgan_gp else []
+    more = ["--gp_weight", 1e6] if script is wgan_gp else []
     model = model_of(script, "--critic_norm", "layer", "--critic_steps", 1, *more)
     batches, args = byte_batches(1), model.args
     real = tf.cast(batches[0], tf.float32) / 127.5 - 1.0
@@ -190,7 +195,7 @@ def test_after_every_update_all_weights_of_the_critic_are_within_the_bound(norm)
         variable.assign_add(tf.ones_like(variable))  # biases too start outside
     sizes, apply = [], model.optimizer_d.apply
     largest = lambda: [np.abs(value).max() for value in values(model.critic)]
-    model.optimizer_d.apply = lambda gradients: (sizes.append(largest()), apply(gradients))
+    model.optimizer_d.apply = lambda *update: (sizes.append(largest()), apply(*update))
     model.train_step(STEP, byte_batches(4))
     sizes.append(largest())
     bound = np.float32(0.01)
@@ -265,19 +270,24 @@ def test_shares_are_uniform_and_one_for_each_picture():
 
 
 def test_points_lie_between_a_picture_and_its_partner_one_share_each(monkeypatch):
-    model, seen = model_of(wgan_gp, "--gp_every", 1), []
-    real, z = noise(8, 16, 16, 3), noise(8, 5)
-    penalty = wgan_gp.gradient_penalty
-    monkeypatch.setattr(
-        wgan_gp, "gradient_penalty", lambda critic, points: (seen.append(points), penalty(critic, points))[1]
+    model, seen, penalty = (
+        model_of(wgan_gp, "--gp_share", 1, "--critic_steps", 3),
+        [],
+        wgan_gp.gradient_penalty,
     )
-    fake = model.generate(z).numpy()
-    for number in range(3):
-        model.update_critic(real, z, STEP + number)
+    monkeypatch.setattr(wgan_gp, "gradient_penalty", lambda f, x: (seen.append(x.numpy()), penalty(f, x))[1])
+    update, made = model.update_critic, []
+
+    def recorded(real, z, *more):
+        made.append((real.numpy(), model.generate(z).numpy()))
+        return update(real, z, *more)
+
+    model.update_critic = recorded
+    model.train_step(STEP, byte_batches(3))
     found = []
-    for points in seen:
-        share = (points.numpy() - fake) / (real.numpy() - fake)
-        share[np.abs(real.numpy() - fake) < 0.05] = np.nan  # too near to divide
+    for points, (real, fake) in zip(seen, made):
+        share = (points - fake) / (real - fake)
+        share[np.abs(real - fake) < 0.05] = np.nan  # too near to divide
         low, high = np.nanmin(share, (1, 2, 3)), np.nanmax(share, (1, 2, 3))
         assert (high - low).max() < 1e-4, "the same share in all pixels, columns and channels"
         assert low.min() >= -1e-5 and high.max() <= 1 + 1e-5
@@ -285,48 +295,65 @@ def test_points_lie_between_a_picture_and_its_partner_one_share_each(monkeypatch
     assert len(found) == 24 and len(np.unique(np.round(found, 4))) == 24, "pictures and updates differ"
 
 
-def test_a_lazy_penalty_comes_every_so_often_with_as_much_weight(monkeypatch):
-    alpha = wgan_gp.shares(8, layers.noise_seed(0, 0, 0))
-    monkeypatch.setattr(wgan_gp, "shares", lambda *_: alpha)
+def test_the_penalty_of_a_share_of_the_batch_keeps_its_weight(monkeypatch):
+    seen, penalty = [], wgan_gp.gradient_penalty
+    monkeypatch.setattr(wgan_gp, "gradient_penalty", lambda f, x: (seen.append(x), penalty(f, x))[1])
     real, z = noise(8, 16, 16, 3), noise(8, 5)
 
-    def gradient(every, number):
-        model, caught = model_of(wgan_gp, "--gp_every", every), []
-        model.optimizer_d.apply = caught.extend
-        model.update_critic(real, z, STEP + number)
+    def gradient(weight, share):
+        model, caught = model_of(wgan_gp, "--gp_share", share, "--gp_weight", weight), []
+        model.optimizer_d.apply = lambda gradients, scale: caught.extend(gradients)
+        update_critic(wgan_gp, model, real, z)
         return np.concatenate([tf.reshape(g, -1) for g in caught])
 
-    plain, full = gradient(3, 1), gradient(1, 1)
-    assert np.abs(full - plain).max() > 1e-3
-    np.testing.assert_array_equal(gradient(3, 2), plain)
-    for number in (0, 3):
-        np.testing.assert_allclose(gradient(3, number) - plain, 3 * (full - plain), rtol=1e-3, atol=1e-4)
+    plain, every, second = gradient(0, 1), gradient(10, 1), gradient(10, 2)
+    np.testing.assert_array_equal(seen[2], seen[1][::2])
+    critic = model_of(wgan_gp).critic
+    for points, measured in ((seen[1], every), (seen[1][::2], second)):
+        with tf.GradientTape() as tape:
+            loss = 10.0 * penalty(critic, points)
+        alone = tape.gradient(loss, critic.trainable_variables, unconnected_gradients="zero")
+        alone = np.concatenate([tf.reshape(g, -1) for g in alone])
+        assert np.abs(alone).max() > 1e-2
+        np.testing.assert_allclose(measured - plain, alone, rtol=1e-3, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------- one training step
 @BOTH
 def test_five_critic_updates_see_five_batches_and_five_noises(script):
-    model, seen = model_of(script, "--critic_steps", 5), []
-    update = model.update_critic
+    model, seen, update = model_of(script, "--critic_steps", 5), [], None
+    update, update_generator, others = model.update_critic, model.update_generator, []
 
-    def recorded(real, z, *number):
-        seen.append((real.numpy(), z.numpy(), *number))
-        return update(real, z, *number)
+    def recorded(real, z, *more):
+        seen.append((real.numpy(), z.numpy(), [np.asarray(value) for value in more[:-1]]))
+        return update(real, z, *more)
 
     model.update_critic = recorded
-    batches, generator_z, update_generator = byte_batches(5), [], model.update_generator
-    model.update_generator = lambda z: (generator_z.append(z.numpy()), update_generator(z))[1]
+    model.update_generator = lambda z, scale: (others.append(z.numpy()), update_generator(z, scale))[1]
+    batches = byte_batches(5)
     model.train_step(STEP + 7, batches)
-    assert len(seen) == 5
     np.testing.assert_allclose([real for real, *_ in seen], batches.numpy() / 127.5 - 1, atol=1e-6)
-    assert len({z.tobytes() for z in [*(z for _, z, *_ in seen), *generator_z]}) == 6
+    assert len({z.tobytes() for z in [*(z for _, z, _ in seen), *others]}) == 6
     if script is wgan_gp:
-        assert [int(number) for *_, number in seen] == [35, 36, 37, 38, 39], "the updates are counted through"
+        assert len({alpha.tobytes() for *_, (alpha,) in seen}) == 5
     args, rows = options(script, "--critic_steps", 5), np.arange(100)
     grouped = next(
         pictures.batches(args, tf.distribute.get_strategy(), [rows], 0, updates=args.critic_steps)
     )[0]
     assert grouped.shape == (5, 8) and len(np.unique(grouped)) == 40
+
+
+@BOTH
+def test_learning_rates_fall_at_the_end(script):
+    args, scales = options(script, "--steps", 100, "--decay", 0.2), []
+    measured = [float(script.learning_rate_scale(STEP + step, args)) for step in (0, 80, 90, 99)]
+    np.testing.assert_allclose(measured, [1, 1, 0.5, 0.05], atol=1e-6)
+    model = model_of(script, "--steps", 100, "--decay", 0.2)
+    for optimizer in (model.optimizer_g, model.optimizer_d):
+        apply = optimizer.apply
+        optimizer.apply = lambda g, scale, apply=apply: (scales.append(float(scale)), apply(g, scale))
+    model.train_step(STEP + 90, byte_batches(2))
+    np.testing.assert_allclose(scales, [0.5] * 3)
 
 
 @BOTH
@@ -341,7 +368,7 @@ def test_the_compiled_step_is_the_eager_one(script):
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_weights_in_float32():
-    model = model_of(wgan_gp, "--mixed_precision", "--gp_every", 1)
+    model = model_of(wgan_gp, "--mixed_precision")
     graph = tf.function(model.train_step, autograph=False).get_concrete_function(STEP, byte_batches(2)).graph
     convolutions = [op for op in graph.get_operations() if op.type.startswith("Conv2D")]
     assert {op.outputs[0].dtype for op in convolutions} == {tf.bfloat16}
@@ -384,7 +411,7 @@ def fails(script, argv, capsys):
         (wgan, ["--size", 20], "--size must be 8, 16, 32, 64"),
         (wgan, ["--clip", 0], "--clip must be above 0"),
         (wgan, ["--critic_steps", 0], "--critic_steps must be 1 or more"),
-        (wgan_gp, ["--gp_every", 0], "--gp_every must be 1 or more"),
+        (wgan_gp, ["--gp_share", 3], "--gp_share must divide --batch_size"),
     ],
 )
 def test_errors_are_sentences(drawn, tmp_path, capsys, script, more, message):
@@ -409,9 +436,19 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
 
 
 @BOTH
-def test_a_stopped_run_goes_on_to_the_same_bits(script, whole, drawn, tmp_path):
-    for steps in (3, 6):
-        script.main(flags(drawn, tmp_path / "run", "--steps", steps))
+def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_bits(script, whole, drawn, tmp_path, monkeypatch):
+    sampler = script.sampler
+
+    def interrupting(model):
+        report = sampler(model)
+        return lambda: (signal.raise_signal(signal.SIGINT), report())[1]
+
+    monkeypatch.setattr(script, "sampler", interrupting)
+    with pytest.raises(SystemExit) as stopped:
+        runner.guard(lambda: script.main(flags(drawn, tmp_path / "run")))
+    monkeypatch.undo()
+    assert stopped.value.code == 130 and weights(tmp_path / "run")["step/.ATTRIBUTES/VARIABLE_VALUE"] == 1
+    script.main(flags(drawn, tmp_path / "run"))
     assert_same_bits(whole[script], tmp_path / "run")
 
 
@@ -472,24 +509,26 @@ def alone(tmp_path_factory):
     return copy_alone("m03_wgan", tmp_path_factory.mktemp("elsewhere") / "wgan")
 
 
-def test_killed_and_started_again_the_run_ends_with_the_same_bits(alone, whole, drawn, tmp_path):
-    argv = flags(drawn, tmp_path / "killed", "--save_every", 1, "--steps", 5000)
-    process = start(alone / "wgan_gp.py", *argv, cwd=tmp_path)
+def test_killed_and_started_again_the_run_ends_with_the_same_bits(alone, drawn, tmp_path):
+    folder, more = tmp_path / "killed", ["--save_every", 1, "--steps", 40]
+    process = start(alone / "wgan_gp.py", *flags(drawn, folder, *more), cwd=tmp_path)
     try:
-        while process.poll() is None and not list(tmp_path.glob("killed/checkpoints/ckpt-3.index")):
+        while process.poll() is None and not list(folder.glob("checkpoints/ckpt-*.index")):
             time.sleep(0.01)
+        delay = random.uniform(0, 0.2)
+        time.sleep(delay)
         process.send_signal(signal.SIGKILL)
     finally:
         code, _, err = finish(process)
-    assert code == -signal.SIGKILL, err
-    at = tf.train.latest_checkpoint(str(tmp_path / "killed" / "checkpoints"))
-    end = int(at.rsplit("-", 1)[1]) + 3
-    finals = flags(drawn, tmp_path / "killed", "--steps", end, "--save_every", 1)
-    code, out, err = finish(start(alone / "wgan_gp.py", *finals, cwd=tmp_path))
-    assert code == 0 and f"going on from step {end - 3}" in out, err
-    wgan_gp.main(flags(drawn, tmp_path / "whole", "--steps", end, "--save_every", 1))
-    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
-    assert not list((tmp_path / "killed").rglob("*_temp"))
+    assert code == -signal.SIGKILL, (
+        err,
+        "the run was over before it was killed: the test needs a longer one",
+    )
+    code, out, err = finish(start(alone / "wgan_gp.py", *flags(drawn, folder, *more), cwd=tmp_path))
+    assert code == 0 and "going on from step" in out and err == "", (delay, err)
+    wgan_gp.main(flags(drawn, tmp_path / "whole", *more))
+    assert_same_bits(tmp_path / "whole", folder)
+    assert not list(folder.rglob("*_temp")) and not list(folder.rglob("*.part"))
 
 
 def assert_same_training(one, several):

@@ -94,6 +94,7 @@ def load(folder: Path, averaged: bool = True) -> Artist:
         status.assert_existing_objects_matched().expect_partial()
     except (AttributeError, ImportError, AssertionError, ValueError, tf.errors.OpError) as error:
         raise runner.Stop(f"{checkpoint} cannot be read: {str(error).splitlines()[0][:200]}") from None
+    layers.measure_statistics(generator, script.statistics_latents(args.seed, args.z_dim))
     return Artist(generator, script.sample_latents, args)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import itertools
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,9 +112,10 @@ def load(folder: Path, size: int, cache: Path, say=print) -> np.ndarray:
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         _decode(paths, size, target, say)
-        for stale in cache.glob(f"{stem}_*.npy"):
-            if stale != target:
-                stale.unlink(missing_ok=True)
+        # What a changed folder or a killed process left; a part that is being written is never ten minutes old.
+        old = [part for part in cache.glob(f".{stem}_*.part") if time.time() - part.stat().st_mtime > 600]
+        for stale in {*cache.glob(f"{stem}_*.npy"), *old} - {target}:
+            stale.unlink(missing_ok=True)
     array = np.load(target, mmap_mode="r")
     say(f"{len(array):,} pictures of {size}×{size} from {'/'.join(folder.parts[-2:])}")
     return array

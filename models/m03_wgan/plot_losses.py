@@ -120,7 +120,7 @@ def patch_distance(samples: np.ndarray, real: np.ndarray, count: int = 8192) -> 
 
 def smooth(values: np.ndarray) -> np.ndarray:
     """Running mean over a twentieth of the values, fewer at the ends."""
-    kernel = np.ones(len(values) // 20 + 1)
+    kernel = np.ones(2 * (len(values) // 40) + 1)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 

@@ -271,18 +271,11 @@ class Run:
         Raises:
             Stop: NaN or infinity in a weight; the checkpoints written before stay.
         """
-        for variable in self._floats():
+        held = [v for item in vars(self.checkpoint).values() for v in getattr(item, "variables", ())]
+        for variable in {id(v): v for v in held if v.dtype.is_floating}.values():
             if not np.isfinite(variable.numpy()).all():
                 self._diverged(f"the variable {variable.name}")
         self.manager.save(checkpoint_number=int(self.step.numpy()))
-
-    def _floats(self) -> list[tf.Variable]:
-        found = {}
-        for item in vars(self.checkpoint).values():
-            for variable in getattr(item, "variables", ()):
-                if variable.dtype.is_floating:
-                    found[id(variable)] = variable
-        return list(found.values())
 
     def _diverged(self, what: str) -> None:
         kept = tf.train.latest_checkpoint(str(self.folder / "checkpoints"))
