@@ -19,8 +19,9 @@ Paper: Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville, "Improved Training of Wa
 
 A run that was stopped goes on when the same command is given again.
 
-Deviations from the paper: samples come from an averaged generator (`--ema 0` for none); the critic and the generator
-never share a batch of noise; on a CPU the penalty is computed in some of the critic's updates only (`--gp_every`).
+Deviations from the paper: samples come from an averaged generator (`--ema 0` for none); `--arch mlp` makes both
+networks fully connected. On a CPU: narrower networks, He's initial weights, fewer critic updates, higher learning
+rates that fall at the end, no normalization in the critic, every second picture penalised (`--gp_share`).
 """
 
 import argparse
