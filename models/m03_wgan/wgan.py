@@ -45,7 +45,7 @@ PRESETS = {
         "steps": 3000,
         "batch_size": 32,
         "critic_steps": 2,
-        "lr_g": 2e-4,
+        "lr_g": 1e-3,
         "lr_d": 2e-4,
         "decay": 0.3,
         "ema": 0.998,
