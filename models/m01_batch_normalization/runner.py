@@ -84,6 +84,7 @@ def common_flags(parser: argparse.ArgumentParser, output_dir: str) -> None:
     add("--log_every", type=int, help="steps between lines of losses")
     add("--sample_every", type=int, help="steps between samples or evaluations")
     add("--save_every", type=int, help="steps between checkpoints")
+    add("--keep", type=int, default=3, help="checkpoints to keep, the newest; 0 for all (default 3)")
     add("--resume", action=yes_no, default=True, help="go on from the latest checkpoint (the default)")
     add("--mixed_precision", action=yes_no, default=False, help="convolutions in bfloat16")
     add(
@@ -218,7 +219,12 @@ class Run:
                         f"{self.folder} holds a run with {name} {before.get(name)}, this one has {now[name]}: its "
                         "checkpoint does not fit. Choose another --output_dir, or --no-resume to start over there."
                     )
-            changed = [f"{n} {before[n]} → {now[n]}" for n in now if n in before and before[n] != now[n]]
+            told = [
+                name
+                for name in now
+                if name not in ("data_path", "log_every", "sample_every", "save_every", "keep")
+            ]
+            changed = [f"{n} {before[n]} → {now[n]}" for n in told if n in before and before[n] != now[n]]
             if changed and self.chief:
                 self.say("changed since the last start: " + ", ".join(changed))
         if self.chief:
@@ -243,7 +249,9 @@ class Run:
         folder = self.folder / "checkpoints"
         # All workers must take part in saving; only the chief's files stay.
         target = folder if self.chief else tempfile.mkdtemp(prefix="worker-")
-        self.manager = tf.train.CheckpointManager(self.checkpoint, str(target), max_to_keep=3)
+        self.manager = tf.train.CheckpointManager(
+            self.checkpoint, str(target), max_to_keep=self.args.keep or None
+        )
         latest = tf.train.latest_checkpoint(str(folder))
         if latest:
             try:
@@ -263,18 +271,11 @@ class Run:
         Raises:
             Stop: NaN or infinity in a weight; the checkpoints written before stay.
         """
-        for variable in self._floats():
+        held = [v for item in vars(self.checkpoint).values() for v in getattr(item, "variables", ())]
+        for variable in {id(v): v for v in held if v.dtype.is_floating}.values():
             if not np.isfinite(variable.numpy()).all():
                 self._diverged(f"the variable {variable.name}")
         self.manager.save(checkpoint_number=int(self.step.numpy()))
-
-    def _floats(self) -> list[tf.Variable]:
-        found = {}
-        for item in vars(self.checkpoint).values():
-            for variable in getattr(item, "variables", ()):
-                if variable.dtype.is_floating:
-                    found[id(variable)] = variable
-        return list(found.values())
 
     def _diverged(self, what: str) -> None:
         kept = tf.train.latest_checkpoint(str(self.folder / "checkpoints"))
