@@ -35,7 +35,7 @@ SPEED_STEPS, SPEED_ROUNDS = 3, 15  # a form runs 3 steps, then it is the next on
 SEEDS = (1, 2)
 CURVE_STEPS, CURVE_EVERY, CURVE_IMAGES = 200, 50, 1000
 RATES = (0.001, 0.01, 0.1)
-SCALES = (0.1, 10.0)
+SCALES = (0.01, 10.0)
 ACCURACY_SEEDS = (1, 2, 3)
 
 
@@ -110,6 +110,10 @@ def convergence() -> None:
                 if key in result["runs"]:
                     continue
                 flags = f"--learning_rate {rate} --init_scale {scale} --seed {seed} --no-decay --distort 0".split()
+                flags += [
+                    "--momentum",
+                    "0.9",
+                ]  # short runs: averages over ten batches keep up with the weights
                 flags += ["--batch_norm" if batch_norm else "--no-batch_norm"]
                 result["runs"][key] = forms.curve(flags, CURVE_STEPS, CURVE_EVERY, CURVE_IMAGES)
                 print(f"{key}: accuracy {result['runs'][key]['accuracy'][-1]:.3f}", flush=True)

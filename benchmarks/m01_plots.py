@@ -23,7 +23,7 @@ def smooth(values: list[float | None], width: int = 5) -> np.ndarray:
 def draw_convergence(result: dict, rates: tuple, scales: tuple, seeds: tuple) -> None:
     """One panel a setting: loss over steps, one thin line a seed; the accuracy at the end stands in the legend."""
     settings = [(rate, 1.0) for rate in rates] + [(rates[0], scale) for scale in scales]
-    figure, axes = plt.subplots(1, len(settings), figsize=(15, 3.8), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(settings), figsize=(15, 3.8), layout="constrained")
     for axis, (rate, scale) in zip(axes, settings):
         for batch_norm, colour in ((False, WITHOUT), (True, WITH)):
             ends = []
@@ -32,11 +32,11 @@ def draw_convergence(result: dict, rates: tuple, scales: tuple, seeds: tuple) ->
                 run = result["runs"][key]
                 ends.append(run["accuracy"][-1])
                 loss = smooth(run["loss"])
-                axis.plot(np.arange(1, len(loss) + 1) * 5, np.clip(loss, None, 30), colour, lw=1.3)
+                axis.plot(np.arange(1, len(loss) + 1) * 5, loss, colour, lw=1.3)
             axis.plot([], [], colour, label=f"{NAMES[batch_norm]}: {np.mean(ends):.1%}")
         axis.axhline(np.log(10), color="0.6", ls=":", lw=1)
         name = f"learning rate {rate:g}" if scale == 1 else f"rate {rate:g}, initial weights × {scale:g}"
-        axis.set(title=name, xlabel="step", yscale="log", ylim=(0.02, 30))
+        axis.set(title=name, xlabel="step", yscale="log", ylim=(0.02, 30) if scale <= 1 else (0.02, 1e6))
         axis.legend(fontsize=8, loc="upper right", title="validation accuracy at the end", title_fontsize=8)
     axes[0].set_ylabel("training loss")
     axes[0].text(5, np.log(10) * 1.06, "guessing", color="0.4", fontsize=8, va="bottom")
@@ -45,7 +45,7 @@ def draw_convergence(result: dict, rates: tuple, scales: tuple, seeds: tuple) ->
 
 def draw_averages(result: dict, seeds: tuple) -> None:
     """Accuracy over steps of the same weights, read with four sets of statistics; mean of the seeds."""
-    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
     looks = {
         "own batch": ("0.6", "statistics of the batch that is read"),
         "momentum 0.99": (WITH, "moving averages, momentum 0.99"),
@@ -61,5 +61,5 @@ def draw_averages(result: dict, seeds: tuple) -> None:
         )
     axis.set(xlabel="training step", ylabel="validation accuracy", ylim=(0, 1.02))
     axis.set_title("The same weights, read with different statistics")
-    axis.legend(fontsize=8, loc="center right")
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), title="at the end", title_fontsize=8)
     save_figure(figure, "m01_averages.png", dpi=100)

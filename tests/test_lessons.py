@@ -10,7 +10,7 @@ import pytest
 from tools import notebooks
 
 SCRIPTS = sorted(notebooks.SCRIPTS.glob("T_*.py"))
-EXPECTED = [f"T_{number:02d}" for number in range(1, 13) if number != 11]  # T_11 is still to come
+EXPECTED = [f"T_{number:02d}" for number in range(1, 13)]
 
 
 def test_the_expected_lessons_are_there():

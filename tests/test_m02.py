@@ -521,7 +521,16 @@ def trained(alone, drawn, tmp_path_factory):
 
 def test_what_a_run_leaves(trained):
     assert {path.name for path in trained.iterdir()} == {
-        *("checkpoints", "samples", "logs", "losses.csv", "train.log", "config.json")
+        *(
+            "checkpoints",
+            "samples",
+            "logs",
+            "losses.csv",
+            "losses.png",
+            "growth.png",
+            "train.log",
+            "config.json",
+        )
     }
     names = [f"samples_{step:06d}.png" for step in (0, 60, 120, 180, 240)]
     assert sorted(path.name for path in (trained / "samples").iterdir()) == names

@@ -20,6 +20,7 @@
 
 # %%
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -420,4 +421,6 @@ if IN_NOTEBOOK:
     print(*lines[9::10], sep="\n")
     last_sheet = max((run_folder / "samples").iterdir())
     for picture in (run_folder / "growth.png", last_sheet, run_folder / "losses.png"):
-        display(Shown(filename=picture))
+        small = io.BytesIO()  # as JPEG, so that the notebook stays light
+        Image.open(picture).convert("RGB").save(small, "JPEG", quality=88)
+        display(Shown(data=small.getvalue()))
