@@ -396,7 +396,7 @@ def main(argv: list[str] | None = None) -> None:
 # (`TUTORIAL_QUICK=1` makes that a few steps of small networks, for tests).
 
 # %%
-IN_NOTEBOOK = "ipykernel" in sys.modules
+IN_NOTEBOOK = __name__ == "__main__" and "ipykernel" in sys.modules
 NOTEBOOK_FLAGS = ["--preset", "cpu"]
 if os.environ.get("TUTORIAL_QUICK") == "1":
     NOTEBOOK_FLAGS += ["--steps", "4", "--sample_every", "2", "--log_every", "2"]
