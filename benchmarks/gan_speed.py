@@ -32,7 +32,9 @@ CONFIGURATIONS = {
     "WGAN, CPU preset": ("m03_wgan", "wgan", ["--preset", "cpu"], 20),
     "WGAN-GP, CPU preset": ("m03_wgan", "wgan_gp", ["--preset", "cpu"], 20),
 }
-# Seconds of the same step, one update of each network on a batch of 64, measured on two cores of this kind.
+# Seconds of the same step, one update of each network on a batch of 64, measured on two cores of another machine.
+# It computes large float32 convolutions at PEERS_PEAK operations a second; shares of the peak can be compared.
+PEERS_PEAK = 229e9
 PEERS = {
     "DCGAN, the paper's recipe, quarter width": {"TF 1.15, the code of 2018": 1.11, "PyTorch": 0.466},
     "DCGAN, the paper's recipe, full width": {"TF 1.15, the code of 2018": 26.0, "PyTorch": 6.8},
@@ -165,6 +167,7 @@ def measure(rounds: int) -> dict:
     return {
         "rows": rows,
         "peak_operations_per_s": {kind: statistics.median(values) for kind, values in peaks.items()},
+        "peers_peak_operations_per_s": PEERS_PEAK,
         "rounds": rounds,
         "busy_before_percent": max(busy),
     }

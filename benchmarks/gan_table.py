@@ -7,7 +7,9 @@
 
 A run is given as MODEL:FOLDER, the model's folder under models/ and the run's folder. Its `generate.py` draws 5,000
 samples, `benchmarks.gan_quality` measures them, and the figures go to results/gan_run_<label>_<seed>.json. The
-sample grids that the training saved give quality over minutes: the same classifier on each grid's pictures.
+sample grids that the training saved give quality over minutes: the same classifier on each grid's pictures. Minutes
+come from the step rates in the run's log; when it ran beside other programs, `--step_seconds` gives the seconds of a
+step on a machine to itself, as `python -m benchmarks.gan_speed` measures them.
 """
 
 from __future__ import annotations
@@ -90,7 +92,11 @@ def minutes_at(log: str) -> dict[int, float]:
 
 
 def over_minutes(
-    run: Path, real: np.ndarray, attributes: dict, classifier: gan_classifier.Classifier
+    run: Path,
+    real: np.ndarray,
+    attributes: dict,
+    classifier: gan_classifier.Classifier,
+    step_seconds: float | None = None,
 ) -> list[dict]:
     """Quality of each sample grid that the training saved: step, minutes, and figures of its 64 pictures."""
     log = run / "train.log"
@@ -102,12 +108,21 @@ def over_minutes(
         parts = ("attributes", "repeats")
         found = gan_quality.compare(pictures, real, attributes, parts, classifier=classifier)
         step = int(GRID_NAME.search(path.name).group(1))
-        spent = float(np.interp(step, list(minutes), list(minutes.values())))
+        logged = float(np.interp(step, list(minutes), list(minutes.values())))
+        spent = step * step_seconds / 60 if step_seconds else logged
         curve.append({"step": step, "minutes": round(spent, 2), **gan_quality.headline(found)})
     return curve
 
 
-def measure_run(model: str, run: Path, label: str, count: int) -> Path:
+def some_lines(log: str, count: int = 8) -> list[str]:
+    """Step and losses of `count` lines of a log, spread evenly from the first to the last; without rates."""
+    lines = {int(line.split()[1].split("/")[0]): line for line in log.splitlines() if RATE.match(line)}
+    steps = sorted(lines)
+    chosen = dict.fromkeys(steps[round(i)] for i in np.linspace(0, len(steps) - 1, min(count, len(steps))))
+    return [re.sub(r" +[\d.]+ steps/s.*", "", lines[step]) for step in chosen]
+
+
+def measure_run(model: str, run: Path, label: str, count: int, step_seconds: float | None = None) -> Path:
     """Measure one run and write its result file; returns the file."""
     real, attributes = read_real(gan_quality.REAL)
     classifier = gan_classifier.Classifier.load()
@@ -116,11 +131,13 @@ def measure_run(model: str, run: Path, label: str, count: int) -> Path:
     config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.exists() else {}
     result = gan_quality.compare(samples, real, attributes, classifier=classifier)
     print(f"{label}, seed {config.get('seed')}\n{gan_quality.describe(result)}", flush=True)
-    curve = over_minutes(run, real, attributes, classifier)
+    curve = over_minutes(run, real, attributes, classifier, step_seconds)
     slug = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
     target = RESULTS / f"gan_run_{slug}_{config.get('seed', run.name)}.json"
     kept = {name: value for name, value in config.items() if not isinstance(value, str) or "/" not in value}
     content = {"label": label, "model": model, "config": kept, "headline": gan_quality.headline(result)}
+    log = run / "train.log"
+    content["log"] = some_lines(log.read_text(encoding="utf-8")) if log.exists() else []
     content["minutes"] = curve[-1]["minutes"] if curve else 0.0
     write_json(target, {**content, **result, "over_minutes": curve, "machine": facts()})
     return target
@@ -190,6 +207,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("runs", nargs="*", metavar="MODEL:FOLDER", help="runs to measure (none: the table)")
     parser.add_argument("--label", help="the column these runs stand in (the model's name)")
     parser.add_argument("--count", type=int, default=gan_quality.COUNT, help="samples to draw (%(default)s)")
+    parser.add_argument("--step_seconds", type=float, help="seconds a step, instead of the log's rates")
     parser.add_argument("--figure", action="store_true", help="draw quality over minutes")
     args = parser.parse_args(argv)
     for run in args.runs:
@@ -204,9 +222,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for text in args.runs:
             model, _, folder = text.partition(":")
-            print(
-                f"wrote {measure_run(model, Path(folder), args.label or model, args.count).name}", flush=True
-            )
+            label = args.label or model
+            file = measure_run(model, Path(folder), label, args.count, args.step_seconds)
+            print(f"wrote {file.name}", flush=True)
         print(table())
         if args.figure:
             figure()

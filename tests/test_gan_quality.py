@@ -408,6 +408,10 @@ def test_a_run_is_measured_by_its_own_generate_script(cats, classifier, tmp_path
     assert result["count"] == 80 and result["config"] == {"seed": 4, "steps": 10}
     assert result["headline"]["values covered"] == result["attributes"]["covered"] > 50
     assert [(row["step"], row["minutes"]) for row in result["over_minutes"]] == [(5, 0.08)]
+    assert result["log"] == ["step     10/10  loss 1.0"], "rates belong to the machine of that day"
+    assert gan_table.main([f"m99:{run}", "--label", "Old Cats", "--count", "80", "--step_seconds", "24"]) == 0
+    again = json.loads((tmp_path / "results" / "gan_run_old_cats_4.json").read_text())
+    assert [(row["step"], row["minutes"]) for row in again["over_minutes"]] == [(5, 2.0)]
     assert "| values covered |" in capsys.readouterr().out
     assert (lesson.REPO / "build" / "test_figs" / "gan_over_minutes.png").stat().st_size > 10000
     (model / "generate.py").write_text("raise SystemExit('no checkpoint here')")

@@ -48,7 +48,7 @@ PRESETS = {
         "he": True,
         "batch_spread": True,
         "r1": 1.0,
-        "steps": 4000,
+        "steps": 5600,
         "batch_size": 32,
         "lr_g": 1e-3,
         "lr_d": 4e-4,

@@ -42,7 +42,7 @@ PRESETS = {
         "width_d": 32,
         "he": True,
         "critic_norm": "batch",
-        "steps": 3000,
+        "steps": 4000,
         "batch_size": 32,
         "critic_steps": 2,
         "lr_g": 1e-3,
