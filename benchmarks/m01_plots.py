@@ -36,7 +36,7 @@ def draw_convergence(result: dict, rates: tuple, scales: tuple, seeds: tuple) ->
             axis.plot([], [], colour, label=f"{NAMES[batch_norm]}: {np.mean(ends):.1%}")
         axis.axhline(np.log(10), color="0.6", ls=":", lw=1)
         name = f"learning rate {rate:g}" if scale == 1 else f"rate {rate:g}, initial weights × {scale:g}"
-        axis.set_title(name, fontsize=11)
+        axis.set_title(name, fontsize=10)
         axis.set(xlabel="step", yscale="log", ylim=(0.02, 30) if scale <= 1 else (0.02, 1e6))
         axis.legend(fontsize=8, loc="upper right", title="validation accuracy at the end", title_fontsize=8)
     axes[0].set_ylabel("training loss")
