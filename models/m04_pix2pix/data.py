@@ -303,7 +303,9 @@ def lab_to_rgb(lab: tf.Tensor) -> tf.Tensor:
     bent = tf.stack([y + a / 500.0, y, y - b / 200.0], axis=-1)
     xyz = tf.where(bent > BEND, bent * bent * bent, 3 * BEND**2 * (bent - 4 / 29)) * WHITE
     linear = tf.clip_by_value(tf.tensordot(xyz, tf.constant(np.linalg.inv(RGB_TO_XYZ).T), 1), 0.0, 1.0)
-    return tf.where(linear <= 0.0031308, linear * 12.92, 1.055 * tf.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
+    return tf.where(
+        linear <= 0.0031308, linear * 12.92, 1.055 * tf.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    )
 
 
 def lab_to_network(lab: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

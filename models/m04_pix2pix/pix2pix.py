@@ -78,14 +78,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--mode", choices=tuple(FOLDERS), default="train")
     add("--input_dir", help="folder of A|B pairs (default: train or test of data/edges2cats)")
-    add("--checkpoint", help="folder of a run: what test and export load, or whose weights a training starts from")
+    add(
+        "--checkpoint",
+        help="folder of a run: what test and export load, or whose weights a training starts from",
+    )
     add("--which_direction", choices=("AtoB", "BtoA"), default="AtoB", help="what is drawn from what")
     add("--max_steps", dest="steps", type=int, help="the same as --steps")
     add("--max_epochs", type=int, help="train for so many passes over the pairs instead")
     add("--ngf", type=int, help="generator's channels after its first layer")
     add("--ndf", type=int, help="discriminator's channels after its first layer")
     add("--scale_size", type=int, help="pictures are scaled to this before the random cut")
-    add("--crop", type=int, default=256, help="side of what the networks see: 32, 64, 128, 256 … (default 256)")
+    add(
+        "--crop",
+        type=int,
+        default=256,
+        help="side of what the networks see: 32, 64, 128, 256 … (default 256)",
+    )
     add("--flip", action="store_true", default=None, help="mirror half of the pairs")
     add("--no_flip", "--no-flip", dest="flip", action="store_false", help="mirror none")
     add("--lr", type=float, help="Adam's learning rate")
@@ -93,10 +101,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--decay", type=float, help="share of the steps, at the end, over which the rate falls to 5 %%")
     add("--ema", type=float, help="decay of the averaged generator that test mode uses; 0 for no average")
     add("--l1_weight", type=float, default=100.0, help="weight of the L1 loss (default 100)")
-    add("--gan_weight", type=float, default=1.0, help="weight of the GAN loss (default 1); 0 trains by L1 alone")
+    add(
+        "--gan_weight",
+        type=float,
+        default=1.0,
+        help="weight of the GAN loss (default 1); 0 trains by L1 alone",
+    )
     add("--separable_conv", action=yes_no, default=False, help="a generator of separable convolutions")
     add("--aspect_ratio", type=float, default=1.0, help="width / height to stretch outputs to (default 1)")
-    add("--lab_colorization", action=yes_no, default=False, help="photos instead of pairs: brightness → colour")
+    add(
+        "--lab_colorization",
+        action=yes_no,
+        default=False,
+        help="photos instead of pairs: brightness → colour",
+    )
     add("--progress_freq", "--summary_freq", dest="log_every", type=int, help="the same as --log_every")
     add("--display_freq", dest="sample_every", type=int, help="the same as --sample_every")
     add("--save_freq", dest="save_every", type=int, help="the same as --save_every")
@@ -192,9 +210,7 @@ class Pix2Pix(tf.Module):
         if args.ema:
             # A short memory at first: the average should forget the initial weights as fast as the generator does.
             count = tf.cast(step, tf.float32)
-            layers.follow(
-                self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count))
-            )
+            layers.follow(self.generator, self.averaged, tf.minimum(args.ema, (1.0 + count) / (10.0 + count)))
         return losses
 
 
