@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import data
 import model as networks
 import numpy as np
+import pairs
 import pix2pix
 import runner
 import tensorflow as tf
-from PIL import Image
 from pictures import list_pictures
+from PIL import Image
 from tqdm import tqdm
 
 
@@ -58,14 +58,14 @@ class Translator:
         return networks.dropout_noise(self.seed, [number], self.generator.noise_size)
 
     def _translate(self, pair: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        inputs, targets = data.rows_of_batch(pair, tf.constant(0, tf.int64), self.args, training=False)
+        inputs, targets = pairs.rows_of_batch(pair, tf.constant(0, tf.int64), self.args, training=False)
         outputs = self.generator(inputs, noise)
         return tuple(
             tf.clip_by_value(picture, 0.0, 1.0)
             for picture in (
-                data.show_input(inputs, self.args),
-                data.to_rgb(inputs, outputs, self.args),
-                data.to_rgb(inputs, targets, self.args),
+                pairs.show_input(inputs, self.args),
+                pairs.to_rgb(inputs, outputs, self.args),
+                pairs.to_rgb(inputs, targets, self.args),
             )
         )
 
@@ -73,7 +73,7 @@ class Translator:
         """Translate one pair.
 
         Args:
-            pair: as `data.read` gives it, uint8.
+            pair: as `pairs.read` gives it, uint8.
             number: of the picture, which chooses its dropout noise.
 
         Returns:
@@ -83,7 +83,7 @@ class Translator:
         return tuple(picture.numpy()[0] for picture in self.compiled(tf.constant(pair[None]), noise))
 
     def picture(self, picture: np.ndarray, number: int = 0) -> np.ndarray:
-        """Translate one picture without its other half: uint8 `(crop, crop, 3)` → float32 `(crop, crop, 3)` in [0, 1]."""
+        """Translate one picture without its other half: `(crop, crop, 3)`, uint8 → float32 in [0, 1]."""
         both = picture if self.args.lab_colorization else np.concatenate([picture, picture], axis=1)
         return self.pair(both, number)[1]
 
@@ -145,7 +145,8 @@ def gallery(rows: Sequence[dict], means: dict[str, float], heading: str) -> str:
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>pix2pix: test</title>'
-        f"<style>{STYLE}</style></head>\n<body><h1>pix2pix: test</h1>\n<p>{html.escape(heading)}</p>\n<p>{summary}</p>\n"
+        f"<style>{STYLE}</style></head>\n<body><h1>pix2pix: test</h1>\n"
+        f"<p>{html.escape(heading)}</p>\n<p>{summary}</p>\n"
         f"<table>\n{head}\n" + "\n".join(lines) + "\n</table></body></html>\n"
     )
 
@@ -172,12 +173,12 @@ def test(args: argparse.Namespace) -> None:
     """
     translator = Translator(args.checkpoint, args.seed)
     trained, target = translator.args, Path(args.output_dir)
-    folder = data.find_folder(args.input_dir, "test")
+    folder = pairs.find_folder(args.input_dir, "test")
     paths = list_pictures(folder)
     rows, bad = [], []
     for number, path in enumerate(tqdm(paths, unit="picture", disable=None)):
         try:
-            pair = data.read(path, trained.crop, trained.lab_colorization, args.aspect_ratio)
+            pair = pairs.read(path, trained.crop, trained.lab_colorization, args.aspect_ratio)
         except ValueError as error:
             bad.append(f"{path.name} ({error})")
             continue
@@ -189,7 +190,7 @@ def test(args: argparse.Namespace) -> None:
         name = str(path.relative_to(folder))
         rows.append({"name": name, "file": file, "number": number, **scores(written[1], written[2])})
     if bad:
-        print(data.skipped(bad, len(paths), folder, trained.lab_colorization))
+        print(pairs.skipped(bad, len(paths), folder, trained.lab_colorization))
     means = mean_scores(rows)
     heading = (
         f"Pictures of {'/'.join(folder.resolve().parts[-2:])}, translated {trained.which_direction[0]} to "

@@ -19,9 +19,9 @@ import os
 import shutil
 from pathlib import Path
 
-import data
 import model as networks
 import numpy as np
+import pairs
 import runner
 import tensorflow as tf
 from evaluate import Translator
@@ -42,9 +42,9 @@ class Exported(tf.Module):
     def translate(self, picture: tf.Tensor, noise: tf.Tensor) -> dict[str, tf.Tensor]:
         """uint8 picture and dropout noise → output in [0, 1]."""
         both = picture if self.args.lab_colorization else tf.concat([picture, picture], axis=2)
-        inputs, _ = data.rows_of_batch(both, tf.constant(0, tf.int64), self.args, training=False)
+        inputs, _ = pairs.rows_of_batch(both, tf.constant(0, tf.int64), self.args, training=False)
         outputs = self.generator(inputs, noise)
-        return {"output": tf.clip_by_value(data.to_rgb(inputs, outputs, self.args), 0.0, 1.0)}
+        return {"output": tf.clip_by_value(pairs.to_rgb(inputs, outputs, self.args), 0.0, 1.0)}
 
     def translate_as_usual(self, picture: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same with the noise of picture number 0."""
@@ -135,14 +135,14 @@ def sample_pictures(args: argparse.Namespace, trained: argparse.Namespace) -> li
     random = np.random.default_rng(0)
     chosen = [random.integers(0, 256, (trained.crop, trained.crop, 3), np.uint8)]
     try:
-        folder = data.find_folder(args.input_dir, "test")
+        folder = pairs.find_folder(args.input_dir, "test")
     except runner.Stop:
         if args.input_dir:
             raise
         return chosen
     for path in list_pictures(folder):
         try:
-            pair = data.read(path, trained.crop, trained.lab_colorization, args.aspect_ratio)
+            pair = pairs.read(path, trained.crop, trained.lab_colorization, args.aspect_ratio)
         except ValueError:
             continue
         first = trained.lab_colorization or trained.which_direction == "AtoB"

@@ -25,10 +25,10 @@ from pathlib import Path
 from runner import quiet_start
 
 quiet_start()  # TensorFlow without its start-up messages
-import data
 import layers
 import model as networks
 import numpy as np
+import pairs
 import pictures
 import runner
 import tensorflow as tf
@@ -182,7 +182,7 @@ class Pix2Pix(tf.Module):
         through G and two through D, on real and generated pictures.
         """
         args = self.args
-        inputs, targets = data.rows_of_batch(batch, step, args)
+        inputs, targets = pairs.rows_of_batch(batch, step, args)
         inputs, targets = tf.cast(inputs, self.precision), tf.cast(targets, self.precision)
         numbers = step * args.batch_size + tf.range(args.batch_size, dtype=tf.int64)
         noise = networks.dropout_noise(args.seed, numbers, self.generator.noise_size)
@@ -229,7 +229,7 @@ def reporter(model: Pix2Pix, shown: np.ndarray):
     """
     args = model.args
     batch = tf.constant(shown)
-    inputs, targets = data.rows_of_batch(batch, tf.constant(0, tf.int64), args, training=False)
+    inputs, targets = pairs.rows_of_batch(batch, tf.constant(0, tf.int64), args, training=False)
     noise = networks.dropout_noise(args.seed, range(len(shown)), model.drawer.noise_size)
     draw = tf.function(lambda: model.drawer(inputs, noise), autograph=False)
     pick = lambda rgb: pictures.to_bytes(rgb.numpy() * 2.0 - 1.0)
@@ -237,9 +237,9 @@ def reporter(model: Pix2Pix, shown: np.ndarray):
     def report():
         outputs = draw()
         rows = [
-            data.show_input(inputs, args),
-            data.to_rgb(inputs, outputs, args),
-            data.to_rgb(inputs, targets, args),
+            pairs.show_input(inputs, args),
+            pairs.to_rgb(inputs, outputs, args),
+            pairs.to_rgb(inputs, targets, args),
         ]
         sheet = pictures.grid(np.concatenate([pick(row) for row in rows]), columns=len(shown))
         l1 = float(tf.reduce_mean(tf.abs(rows[1] - rows[2])))
@@ -249,12 +249,12 @@ def reporter(model: Pix2Pix, shown: np.ndarray):
 
 
 def shown_pairs(folder: Path, args: argparse.Namespace, count: int = 6) -> np.ndarray:
-    """The first pairs of `val` beside the training folder, or of the training folder: `(n, crop, 2 · crop, 3)` uint8."""
+    """The first pairs of `val` beside the training folder, or of that itself: uint8 `(n, crop, 2 · crop, 3)`."""
     places = [folder.parent / "val"] if folder.name == "train" and (folder.parent / "val").is_dir() else []
     chosen = []
     for path in (path for place in [*places, folder] for path in pictures.list_pictures(place)):
         try:
-            chosen.append(data.read(path, args.crop, args.lab_colorization, args.aspect_ratio))
+            chosen.append(pairs.read(path, args.crop, args.lab_colorization, args.aspect_ratio))
         except ValueError:
             continue
         if len(chosen) == count:
@@ -281,9 +281,10 @@ def start_from(model: Pix2Pix, folder: str) -> str:
     """
     config, latest = read_run(folder, "--mode train")
     for name in SHAPING:
-        if config[name] != getattr(model.args, name):
+        here = getattr(model.args, name)
+        if config[name] != here:
             raise runner.Stop(
-                f"--checkpoint {folder} was trained with {name} {config[name]}, this run has {getattr(model.args, name)}"
+                f"--checkpoint {folder} was trained with {name} {config[name]}, this run has {here}"
             )
     tf.train.Checkpoint(model=model).restore(latest).expect_partial()
     return latest
@@ -315,11 +316,11 @@ def read_run(folder: str, maker: str) -> tuple[dict, str]:
 def train(args: argparse.Namespace) -> None:
     """Train as the flags say."""
     strategy = runner.strategy_for(args)
-    folder = data.find_folder(args.input_dir, "train")
+    folder = pairs.find_folder(args.input_dir, "train")
     said: list[str] = []  # the log opens once the number of pairs, and by it of steps, is known
-    pairs = data.load(folder, args, Path(args.output_dir).parent / "cache", said.append)
+    stored = pairs.load(folder, args, Path(args.output_dir).parent / "cache", said.append)
     if args.max_epochs:
-        args.steps = -(-args.max_epochs * len(pairs) // args.batch_size)
+        args.steps = -(-args.max_epochs * len(stored) // args.batch_size)
     run = runner.Run(args, strategy, SHAPING, losses=("l1", "d_loss", "g_loss"))
     run.say(
         f"preset {args.preset}: {args.crop}×{args.crop}, ngf {args.ngf}, ndf {args.ndf}, batch {args.batch_size}, "
@@ -332,7 +333,7 @@ def train(args: argparse.Namespace) -> None:
     first_step = run.restore(model=model)
     if args.checkpoint and not first_step:
         run.say(f"starting from the weights of {start_from(model, args.checkpoint)}")
-    source = pictures.batches(args, strategy, [pairs], first_step)
+    source = pictures.batches(args, strategy, [stored], first_step)
     if args.trace_freq and run.chief:
         source = traced(source, args.trace_freq, first_step, run.folder)
     run.loop(model.train_step, source, reporter(model, shown_pairs(folder, args)))

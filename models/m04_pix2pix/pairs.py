@@ -15,8 +15,8 @@ from pathlib import Path
 import layers
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
 from pictures import HERE, list_pictures
+from PIL import Image, UnidentifiedImageError
 from runner import Stop
 from tqdm import tqdm
 
