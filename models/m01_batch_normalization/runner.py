@@ -305,7 +305,8 @@ class Run:
         """
         args, step = self.args, int(self.step.numpy())
 
-        @tf.function(autograph=False)  # Python loops and conditions of the step unroll while it is traced
+        # Python loops of the step unroll while it is traced; batches of a second shape make the shapes free.
+        @tf.function(autograph=False, reduce_retracing=True)
         def compiled(batch):
             losses = self.strategy.run(step_function, args=(self.step.read_value(), *batch))
             for name, total in self.totals.items():
