@@ -29,6 +29,12 @@ def mask_of(lengths: tf.Tensor, steps: tf.Tensor, dtype: tf.DType = tf.float32) 
     return tf.sequence_mask(lengths, steps, dtype)
 
 
+def swap_axes(table: tf.Tensor) -> tf.Tensor:
+    """`(a, b)` int32 → `(b, a)`, by way of float32, exact for numbers below 2²⁴: the CPU library has no fast
+    transposition of integers, and prints an error line before TensorFlow falls back on another."""
+    return tf.cast(tf.transpose(tf.cast(table, tf.float32)), tf.int32)
+
+
 def path_score(scores: tf.Tensor, paths: tf.Tensor, lengths: tf.Tensor, field: Field) -> tf.Tensor:
     """The score of one path a sentence, `(batch,)`.
 
@@ -103,4 +109,4 @@ def viterbi(scores: tf.Tensor, lengths: tf.Tensor, field: Field) -> tf.Tensor:
 
     path = tf.TensorArray(tf.int32, steps, element_shape=[None])
     _, _, path = tf.while_loop(lambda t, *_: t >= 0, go_back, [steps - 1, last, path])
-    return tf.transpose(path.stack())
+    return swap_axes(path.stack())

@@ -75,8 +75,8 @@ class Tagger(tf.Module):
         if step is not None and self.pair_dropout:
             kept = self._uniform(tf.shape(pairs)[0], steps + 1, step, purpose=0) >= self.pair_dropout
             pairs = tf.where(kept, pairs, UNKNOWN)
-        of_pairs = tf.gather(self.pair_table, tf.transpose(pairs))  # (steps + 1, batch, width)
-        of_characters = tf.gather(self.character_table, tf.transpose(characters))
+        of_pairs = tf.gather(self.pair_table, crf.swap_axes(pairs))  # (steps + 1, batch, width)
+        of_characters = tf.gather(self.character_table, crf.swap_axes(characters))
         x = tf.concat([of_characters, of_pairs[:-1], of_pairs[1:]], axis=2)  # (steps, batch, 3 * width)
         for number, layer in enumerate(self.lstms, start=1):
             x = layer(self._drop(x, step, number), mask, self.compute)  # (steps, batch, 2 * units)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -47,10 +48,19 @@ def words_of(text: str, tags: Sequence[int]) -> list[str]:
     """Cut a text by its tags: before B and S, after E and S. The words joined are the text, whatever the tags."""
     words, first = [], 0
     for place in range(1, len(text) + 1):
+        if place < len(text) and one_sign(text[place - 1], text[place]):
+            continue
         if place == len(text) or tags[place] in (B, S) or tags[place - 1] in (E, S):
             words.append(text[first:place])
             first = place
     return words
+
+
+def one_sign(before: str, after: str) -> bool:
+    """Whether two code points belong to one sign: an accent and its letter, the parts of a composed emoji."""
+    joiner, skin_tones = "\u200d", ("\U0001f3fb", "\U0001f3ff")
+    mark = unicodedata.category(after) in ("Mn", "Me") or skin_tones[0] <= after <= skin_tones[1]
+    return mark or after == joiner or before == joiner
 
 
 # ------------------------------------------------------------------------------------------- characters to numbers
@@ -148,7 +158,7 @@ def read_words(path: Path) -> list[Sentence]:
         runner.Stop: the file cannot be read, is not UTF-8 or holds no word.
     """
     found = []
-    for line in read_text(path).splitlines():
+    for line in read_text(path).removeprefix("\ufeff").splitlines():  # the mark that Windows puts in front
         words = tuple(word for word in map(normalise, line.split()) if word)
         if words:
             found.append(words)
@@ -158,7 +168,7 @@ def read_words(path: Path) -> list[Sentence]:
 
 
 def read_text(path: Path) -> str:
-    """A file of UTF-8 text, with or without the mark that Windows puts in front; line ends stay as they are.
+    """A file of UTF-8 text; line ends stay as they are.
 
     Raises:
         runner.Stop: the file cannot be read, or is in another encoding.
@@ -176,7 +186,7 @@ def as_text(content: bytes, name: str) -> str:
         runner.Stop: it is another encoding; says where, and which one it may be.
     """
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         guess = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "gb18030"

@@ -1,7 +1,7 @@
 """Train a tagger that cuts Chinese text into words.
 
-    python train.py                                          # on the People's Daily, about MINUTES minutes on a two-core CPU
-    python train.py --no-crf --output_dir runs/softmax       # each character for itself
+    python train.py                                       # on the People's Daily, about MINUTES minutes on two cores
+    python train.py --no-crf --output_dir runs/softmax    # each character for itself
     python train.py --train_path pku_training.utf8 --test_path pku_test_gold.utf8 --output_dir runs/pku
 
 A run that was stopped goes on when the same command is given again. `segment.py` and `evaluate.py` read what it leaves.
