@@ -13,12 +13,33 @@ from urllib.parse import quote
 import model as networks
 import numpy as np
 import pairs
-import pix2pix
 import runner
 import tensorflow as tf
 from pictures import list_pictures
 from PIL import Image
 from tqdm import tqdm
+
+
+def read_run(folder: str, maker: str) -> tuple[dict, str]:
+    """The flags of a training and its latest checkpoint.
+
+    Raises:
+        Stop: there is none; the message says where it was looked for and what makes one.
+    """
+    path = Path(folder)
+    latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
+    if not latest or not (path / "config.json").exists():
+        raise runner.Stop(
+            f"no trained model in {path.resolve()} (looked for config.json and checkpoints/). Train one with "
+            f"`python pix2pix.py {maker} --output_dir {folder}`, or name its folder by --checkpoint."
+        )
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except json.JSONDecodeError:
+        raise runner.Stop(f"{path / 'config.json'} is damaged: train anew with --no-resume") from None
+    if config.get("script") != "pix2pix":
+        raise runner.Stop(f"{path} holds a run of another model, {config.get('script', 'an unnamed one')}")
+    return config, latest
 
 
 class Translator:
@@ -36,7 +57,7 @@ class Translator:
     """
 
     def __init__(self, checkpoint: str, seed: int = 1):
-        config, self.path = pix2pix.read_run(checkpoint, "--mode train")
+        config, self.path = read_run(checkpoint, "--mode train")
         self.args = argparse.Namespace(**config)
         self.seed, self.step = seed, int(tf.train.load_variable(self.path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
         self.generator = networks.Generator(self.args)

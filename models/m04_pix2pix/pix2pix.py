@@ -18,13 +18,14 @@ again.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from runner import quiet_start
 
 quiet_start()  # TensorFlow without its start-up messages
+import evaluate
+import export
 import layers
 import model as networks
 import numpy as np
@@ -279,7 +280,7 @@ def start_from(model: Pix2Pix, folder: str) -> str:
     Raises:
         Stop: there is none, or it is of other networks.
     """
-    config, latest = read_run(folder, "--mode train")
+    config, latest = evaluate.read_run(folder, "--mode train")
     for name in SHAPING:
         here = getattr(model.args, name)
         if config[name] != here:
@@ -288,28 +289,6 @@ def start_from(model: Pix2Pix, folder: str) -> str:
             )
     tf.train.Checkpoint(model=model).restore(latest).expect_partial()
     return latest
-
-
-def read_run(folder: str, maker: str) -> tuple[dict, str]:
-    """The flags of a training and its latest checkpoint.
-
-    Raises:
-        Stop: there is none; the message says where it was looked for and what makes one.
-    """
-    path = Path(folder)
-    latest = tf.train.latest_checkpoint(str(path / "checkpoints"))
-    if not latest or not (path / "config.json").exists():
-        raise runner.Stop(
-            f"no trained model in {path.resolve()} (looked for config.json and checkpoints/). Train one with "
-            f"`python pix2pix.py {maker} --output_dir {folder}`, or name its folder by --checkpoint."
-        )
-    try:
-        config = json.loads((path / "config.json").read_text())
-    except json.JSONDecodeError:
-        raise runner.Stop(f"{path / 'config.json'} is damaged: train anew with --no-resume") from None
-    if config.get("script") != "pix2pix":
-        raise runner.Stop(f"{path} holds a run of another model, {config.get('script', 'an unnamed one')}")
-    return config, latest
 
 
 # ----------------------------------------------------------------------------------------------------------- main
@@ -344,9 +323,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.mode == "train":
         return train(args)
-    import evaluate
-    import export
-
     return (evaluate.test if args.mode == "test" else export.export)(args)
 
 

@@ -117,8 +117,8 @@ def edges(photo: np.ndarray, sigma: float = 1.5, low: float = 0.12, high: float 
         ahead = padded[1 + y : 1 + y + height, 1 + x : 1 + x + width]
         behind = padded[1 - y : 1 - y + height, 1 - x : 1 - x + width]
         thin |= (sector == number) & (strength > ahead) & (strength >= behind)
-    # Below this slope it is grain, however flat the picture: 1 of 255 levels a pixel, times the filter's sum of 8.
-    top = max(float(strength.max()), 8.0 / high)
+    # Below this slope it is grain, however flat the picture: 2 of 255 levels a pixel, times the filter's sum of 8.
+    top = max(float(strength.max()), 16.0 / high)
     labels, _ = ndimage.label(thin & (strength > low * top), np.ones((3, 3)))
     strong = np.unique(labels[thin & (strength > high * top)])
     lines = np.isin(labels, strong[strong > 0])
