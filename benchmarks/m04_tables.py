@@ -1,0 +1,91 @@
+"""The tables of m04's README, from its result files."""
+
+from __future__ import annotations
+
+import json
+
+from tools.machine import sentence
+from utils.lesson import RESULTS
+
+QUALITY = {
+    "copy": "baseline: the outline itself",
+    "nearest": "baseline: the cat of the most similar training outline",
+    "pix2pix": "**pix2pix, CPU preset**",
+}
+
+
+def read(section: str) -> dict:
+    """A result file of m04.
+
+    Raises:
+        ValueError: the section was not measured.
+    """
+    path = RESULTS / f"m04_{section}.json"
+    if not path.exists():
+        raise ValueError(f"{path.name} is missing. Make it:  python -m benchmarks.m04_pix2pix {section}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def lines(head: str, rows: list[str], below: str) -> str:
+    rule = "|" + "---|" * (head.count("|") - 1)
+    return "\n".join([head, rule, *rows]) + f"\n\n{below}\n"
+
+
+def quality_table() -> str:
+    """The trained generator beside two baselines."""
+    result = read("quality")
+    rows = [
+        f"| {name} | {row['l1']:.4f} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['sharpness']:.2f} |"
+        for name, row in ((name, result["rows"][key]) for key, name in QUALITY.items())
+    ]
+    training = result["training"]
+    below = (
+        f"Means over {result['pictures']} held-out pictures after {result['step']:,} steps, {training['minutes']:.1f} "
+        f"minutes of training, seed {training['config']['seed']}. L1 is lower than the outline's on "
+        f"{result['better_than']['copy']:.0%} of the pictures and lower than the nearest cat's on "
+        f"{result['better_than']['nearest']:.0%}. {sentence(result['machine'])}."
+    )
+    return lines("| | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness |", rows, below)
+
+
+def losses_table() -> str:
+    """The three losses of the paper."""
+    result = read("losses")
+    rows = [
+        f"| {name} | {row['l1']:.4f} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['sharpness']:.2f} | "
+        f"{row['minutes']:.1f} |"
+        for name, row in result["rows"].items()
+    ]
+    config = result["config"]
+    below = (
+        f"ngf = ndf = {config['ngf']}, {config['steps']:,} steps each, the same order of the pairs; means over "
+        f"{result['pictures']} held-out pictures. {sentence(result['machine'])}."
+    )
+    return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness | minutes |", rows, below)
+
+
+def speed_table() -> str:
+    """Seconds a step beside others'."""
+    result = read("speed")
+    ours, peers = result["rows"], result["peers"]
+    pytorch = peers["PyTorch"]
+    cell = lambda value: f"{value:.2f}" if value else ""
+    rows = [
+        f"| {name}, ngf = ndf = 64 | {cell(row.get('float32'))} | {cell(row.get('bfloat16'))} | |"
+        for name, row in peers.items()
+    ]
+    full, short = ours["paper"]["s"], ours["paper, bfloat16"]["s"]
+    rows.append(
+        f"| **this folder**, ngf = ndf = 64 | **{full:.2f}** | **{short:.2f}** | "
+        f"{full / pytorch['float32']:.2f} and {short / pytorch['bfloat16']:.2f} |"
+    )
+    rows.append(f"| this folder, CPU preset | {ours['cpu']['s']:.3f} | {ours['cpu, bfloat16']['s']:.3f} | |")
+    below = (
+        f"Medians of {result['steps']} steps of one pair of 256×256, both networks updated; the rows of this folder took "
+        "turns. The others' figures were measured before, on a machine of the same kind. "
+        f"{sentence(result['machine'])}."
+    )
+    return lines("| | float32, s | bfloat16, s | times PyTorch's |", rows, below)
+
+
+TABLES = {"m04-quality": quality_table, "m04-losses": losses_table, "m04-speed": speed_table}
