@@ -13,10 +13,11 @@ import argparse
 import time
 from collections.abc import Sequence
 
-import data
 import numpy as np
 import runner
 import score
+
+import data
 from data import END, START, Piece, Vocabulary
 
 
@@ -102,7 +103,9 @@ def main(argv: list[str] | None = None) -> None:
     vocabulary = Vocabulary.of(parts["train"])
     started = time.perf_counter()
     bigram = Bigram(vocabulary, parts["train"])
-    print(f"bigram model of {len(vocabulary.characters):,} characters in {time.perf_counter() - started:.1f} s")
+    print(
+        f"bigram model of {len(vocabulary.characters):,} characters in {time.perf_counter() - started:.1f} s"
+    )
     for name, convert in (
         ("most frequent character", lambda symbols: most_frequent(vocabulary, symbols)),
         ("bigram model, Viterbi", bigram.best),
@@ -111,7 +114,9 @@ def main(argv: list[str] | None = None) -> None:
         pairs = errors(vocabulary, parts[args.part], convert)
         low, high = score.interval(pairs)
         took = time.perf_counter() - started
-        print(f"{name:<26}CER {score.character_error_rate(pairs):.4f} ({low:.4f} to {high:.4f})  {took:.1f} s")
+        print(
+            f"{name:<26}CER {score.character_error_rate(pairs):.4f} ({low:.4f} to {high:.4f})  {took:.1f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -156,9 +156,7 @@ class Vocabulary:
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(content["marks"], content["counts"])
         except (OSError, ValueError, KeyError) as error:
-            raise Stop(
-                f"{path} cannot be read ({error}). It is made by training:  python train.py"
-            ) from None
+            raise Stop(f"{path} cannot be read ({error}). It is made by training:  python train.py") from None
 
     def encode(self, piece: Piece) -> tuple[list[int], list[int]]:
         """Numbers of symbols and of characters; OTHER where training has seen no such thing."""

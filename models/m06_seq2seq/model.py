@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from data import PAD, Vocabulary
 from layers import Dense, Seeds, noise_seed
 from recurrent import LSTM
+
+from data import PAD, Vocabulary
 
 CHUNK = 16  # rows that share one syllable's characters in `Candidates`
 
@@ -50,8 +51,8 @@ def positions(count: int | tf.Tensor, features: int) -> tf.Tensor:
 
 
 def time_major(ids: tf.Tensor) -> tf.Tensor:
-    """`(rows, n)` int32 → `(n, rows)`. As int64, because oneDNN warns on some processors that it cannot turn int32."""
-    return tf.cast(tf.transpose(tf.cast(ids, tf.int64)), tf.int32)
+    """`(rows, n)` int32 → `(n, rows)`. As floats, exact here: oneDNN complains of turning integers on some processors."""
+    return tf.cast(tf.transpose(tf.cast(ids, tf.float32)), tf.int32)
 
 
 def embedding(seeds: Seeds, count: int, features: int, name: str) -> tf.Variable:
@@ -81,8 +82,12 @@ class Encoder(tf.Module):
         self.rate = args.dropout
         self.embedding = embedding(seeds, symbols, args.embedding, "encoder/embedding")
         widths = [args.embedding] + [2 * args.units] * (args.encoder_layers - 1)
-        self.forward = [LSTM(seeds, w, args.units, dtype, f"encoder_forward_{i}") for i, w in enumerate(widths)]
-        self.backward = [LSTM(seeds, w, args.units, dtype, f"encoder_backward_{i}") for i, w in enumerate(widths)]
+        self.forward = [
+            LSTM(seeds, w, args.units, dtype, f"encoder_forward_{i}") for i, w in enumerate(widths)
+        ]
+        self.backward = [
+            LSTM(seeds, w, args.units, dtype, f"encoder_backward_{i}") for i, w in enumerate(widths)
+        ]
 
     def __call__(self, symbols: tf.Tensor, seeds: Iterator | None = None) -> tf.Tensor:
         lengths = tf.math.count_nonzero(symbols, 1, dtype=tf.int32)
@@ -152,14 +157,18 @@ class Candidates(tf.Module):
         self.index = tf.constant(index, tf.int32)
         self.table = tf.constant(table)
         count = int((table > 0).sum())
-        self.vectors = tf.Variable(seeds.normal([count, features], stddev=features**-0.5), name="candidates/vectors")
+        self.vectors = tf.Variable(
+            seeds.normal([count, features], stddev=features**-0.5), name="candidates/vectors"
+        )
         seen = np.zeros(count, np.float32)
         for name, counts in vocabulary.counts.items():
             row = vocabulary.syllables[name]
             for k, character in enumerate(table[row][table[row] > 0]):
                 share = counts[vocabulary.characters[character]] / sum(counts.values())
                 seen[index[row, k]] = math.log(share)
-        self.bias = tf.Variable(seen, name="candidates/bias")  # training starts from the syllable's frequencies
+        self.bias = tf.Variable(
+            seen, name="candidates/bias"
+        )  # training starts from the syllable's frequencies
 
     def __call__(self, h: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
         """`(items, features)` and `(items,)` → logits `(items, K)`, -inf where a symbol has fewer characters."""
@@ -256,5 +265,7 @@ class Seq2Seq(tf.Module):
         decoder, symbols = self.decoder, memory[2]
         h, c = decoder.lstm.step(tf.gather(decoder.embedding, last), *state)
         mixed, _ = decoder.mixed(h[None], t, memory)
-        place = tf.minimum(t, tf.shape(symbols)[1] - 1)  # an unconstrained sentence may be longer than its symbols
+        place = tf.minimum(
+            t, tf.shape(symbols)[1] - 1
+        )  # an unconstrained sentence may be longer than its symbols
         return decoder.scores(mixed[0], symbols[:, place]), (h, c)

@@ -6,12 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-import data
 import tensorflow as tf
-from data import END, OTHER, PAD, START, Vocabulary
 from model import Seq2Seq, time_major
 from runner import Stop
 from transformer import Tagger
+
+import data
+from data import END, OTHER, PAD, START, Vocabulary
 
 SHAPING = ("model", "constrain", "units", "embedding", "encoder_layers")  # flags a checkpoint must agree with
 
@@ -77,7 +78,9 @@ def read_run(folder: str | Path) -> tuple[tf.Module, Vocabulary, argparse.Namesp
         restored.assert_existing_objects_matched().expect_partial()
     except (ValueError, AttributeError, AssertionError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise Stop(f"the run in {folder} cannot be read ({reason}). Train it anew:  python train.py") from None
+        raise Stop(
+            f"the run in {folder} cannot be read ({reason}). Train it anew:  python train.py"
+        ) from None
     return network, vocabulary, args, int(step.numpy())
 
 

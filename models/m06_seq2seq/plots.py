@@ -7,9 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+
 from data import START, Vocabulary
 
-FONTS = ("WenQuanYi Micro Hei", "Noto Sans CJK SC", "Source Han Sans", "Droid Sans Fallback", "PingFang SC", "SimHei")
+FONTS = (
+    "WenQuanYi Micro Hei",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "Droid Sans Fallback",
+    "PingFang SC",
+    "SimHei",
+)
 FONTS += ("Microsoft YaHei", "Hiragino Sans GB", "Arial Unicode MS")
 
 
@@ -21,7 +29,9 @@ def chinese_font() -> str | None:
     return next((name for name in FONTS if name in installed), None)
 
 
-def attention_weights(network: tf.Module, symbols: Sequence[int], characters: Sequence[int]) -> np.ndarray | None:
+def attention_weights(
+    network: tf.Module, symbols: Sequence[int], characters: Sequence[int]
+) -> np.ndarray | None:
     """`(characters, symbols)`: the weights while these characters are written; None of a network without attention."""
     before = tf.constant([[START, *characters[:-1]]], tf.int32)
     weights = network.logits(tf.constant([symbols], tf.int32), before)[1]
@@ -38,10 +48,12 @@ def attention_picture(network: tf.Module, vocabulary: Vocabulary, symbols, chara
 
     font = chinese_font()
     names = [vocabulary.characters[c] if font else str(i + 1) for i, c in enumerate(characters)]
-    figure = Figure(figsize=(1.6 + 0.42 * len(symbols), 1.1 + 0.34 * len(names)), dpi=100, layout="constrained")
+    figure = Figure(
+        figsize=(1.6 + 0.42 * len(symbols), 1.1 + 0.34 * len(names)), dpi=100, layout="constrained"
+    )
     axes = figure.add_subplot()
     shown = axes.imshow(weights, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(symbols)), [vocabulary.symbols[s] for s in symbols], rotation=45)
+    axes.set_xticks(range(len(symbols)), [vocabulary.symbols[s] for s in symbols], rotation=45, fontname=font)
     axes.set_yticks(range(len(names)), names, fontname=font)
     axes.set_xlabel("syllable looked at")
     axes.set_ylabel("character written" if font else "character number (no Chinese font installed)")

@@ -33,7 +33,12 @@ def cell_gradient(gates: tf.Tensor, c: tf.Tensor, c_before: tf.Tensor, dh: tf.Te
     i, f, g, o = tf.split(gates, 4, axis=1)
     tanh_c = tf.tanh(c)
     dc += dh * o * (1.0 - tanh_c * tanh_c)
-    dz = [dc * g * i * (1.0 - i), dc * c_before * f * (1.0 - f), dc * i * (1.0 - g * g), dh * tanh_c * o * (1.0 - o)]
+    dz = [
+        dc * g * i * (1.0 - i),
+        dc * c_before * f * (1.0 - f),
+        dc * i * (1.0 - g * g),
+        dh * tanh_c * o * (1.0 - o),
+    ]
     return tf.concat(dz, 1), dc * f
 
 
@@ -62,7 +67,9 @@ def lstm(x: tf.Tensor, kernel, recurrent, bias, dtype: tf.DType = tf.float32) ->
             h, c, gates = cell(sums.read(t) + product(h, low, dtype), c)
             return t + 1, h, c, [a.write(t, value) for a, value in zip(saved, (h, c, gates))]
 
-        saved = [tf.TensorArray(tf.float32, steps, element_shape=[None, n]) for n in (units, units, 4 * units)]
+        saved = [
+            tf.TensorArray(tf.float32, steps, element_shape=[None, n]) for n in (units, units, 4 * units)
+        ]
         *_, saved = tf.while_loop(
             lambda t, *_: t < steps, forward, (0, zero, zero, saved), maximum_iterations=steps
         )
@@ -100,13 +107,17 @@ def lstm(x: tf.Tensor, kernel, recurrent, bias, dtype: tf.DType = tf.float32) ->
 class LSTM(tf.Module):
     """The weights of one layer; `(steps, rows, inputs)` → `(steps, rows, units)`."""
 
-    def __init__(self, seeds: Seeds, inputs: int, units: int, dtype: tf.DType = tf.float32, name: str = "lstm"):
+    def __init__(
+        self, seeds: Seeds, inputs: int, units: int, dtype: tf.DType = tf.float32, name: str = "lstm"
+    ):
         super().__init__(name)
         self.dtype = dtype
         spread = (2.0 / (inputs + units)) ** 0.5
         self.kernel = tf.Variable(seeds.normal([inputs, 4 * units], stddev=spread), name=f"{name}/kernel")
         spread = (1.0 / units) ** 0.5
-        self.recurrent = tf.Variable(seeds.normal([units, 4 * units], stddev=spread), name=f"{name}/recurrent")
+        self.recurrent = tf.Variable(
+            seeds.normal([units, 4 * units], stddev=spread), name=f"{name}/recurrent"
+        )
         bias = tf.concat([tf.zeros([units]), tf.ones([units]), tf.zeros([2 * units])], 0)  # remember at first
         self.bias = tf.Variable(bias, name=f"{name}/bias")
 

@@ -40,7 +40,9 @@ def character_error_rate(pairs: Iterable[tuple[Sequence, Sequence]]) -> float:
     return errors / characters
 
 
-def interval(pairs: Sequence[tuple[Sequence, Sequence]], draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def interval(
+    pairs: Sequence[tuple[Sequence, Sequence]], draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """The range that holds 95 % of the error rates of bootstrap samples of the pairs."""
     errors = np.array([edit_distance(found, wanted) for found, wanted in pairs])
     lengths = np.array([len(wanted) for _, wanted in pairs])

@@ -8,6 +8,7 @@ symbol's candidates, a sentence has as many characters as symbols, and its end n
 from __future__ import annotations
 
 import tensorflow as tf
+
 from data import END, PAD, START
 
 LONGER = 8  # characters that an unconstrained sentence may have more than symbols
@@ -49,7 +50,9 @@ def greedy(network, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits, state = network.advance(memory, state, t, last)
         choice = tf.argmax(logits, 1, output_type=tf.int32)
         gain = tf.gather(tf.nn.log_softmax(logits), choice, batch_dims=1)
-        last = tf.gather(characters_at(network, symbols, tf.minimum(t, tf.shape(symbols)[1] - 1)), choice, batch_dims=1)
+        last = tf.gather(
+            characters_at(network, symbols, tf.minimum(t, tf.shape(symbols)[1] - 1)), choice, batch_dims=1
+        )
         last = tf.where(done | (t == wanted), PAD, last)
         score = tf.where(last == PAD, score, score + gain)
         return t + 1, last, state, set_column(found, t, last), score, done | (last == END) | (last == PAD)

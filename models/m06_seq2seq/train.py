@@ -18,14 +18,15 @@ import argparse
 import json
 import time
 
-import data
 import numpy as np
 import runner
-from data import Batches, Encoded, Vocabulary
 from layers import Adam, mean_over_replicas
 from network import SHAPING, make_network, masked_loss, wanted
 from plots import attention_picture
 from runner import Stop, tf
+
+import data
+from data import Batches, Encoded, Vocabulary
 
 SIZES = {
     "cpu": {"units": 256, "embedding": 192, "batch_size": 2048, "steps": 3000, "learning_rate": 0.003},
@@ -129,7 +130,9 @@ def keep_vocabulary(run: runner.Run, vocabulary: Vocabulary) -> None:
     path = run.folder / "vocabulary.json"
     if path.exists() and (run.folder / "checkpoints").exists():
         if Vocabulary.read(path).counts != vocabulary.counts:
-            raise Stop(f"{run.folder} holds a run of another text. Choose another --output_dir, or --no-resume.")
+            raise Stop(
+                f"{run.folder} holds a run of another text. Choose another --output_dir, or --no-resume."
+            )
     elif run.chief:
         vocabulary.save(path)
 
@@ -164,7 +167,9 @@ def main(argv: list[str] | None = None) -> None:
 
     started = time.perf_counter()
     run.loop(
-        make_step(args, network, optimizer, vocabulary.first_syllable), batches.feed(strategy, first_step), report
+        make_step(args, network, optimizer, vocabulary.first_syllable),
+        batches.feed(strategy, first_step),
+        report,
     )
     if run.chief:
         result = {**validate(), "steps": args.steps, "weights": weights, "first_step": first_step}

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
 
 import tensorflow as tf
-from data import PAD, Vocabulary
 from layers import Seeds
 from model import Candidates, Everything, Linear, dropout, dropout_seeds, embedding, positions, time_major
+
+from data import PAD, Vocabulary
 
 HEADS = 4
 
@@ -45,7 +45,9 @@ class Block(tf.Module):
     def __call__(self, x: tf.Tensor, symbols: tf.Tensor, drop) -> tf.Tensor:
         rows, n, units = tf.shape(x)[0], tf.shape(x)[1], x.shape[2]
         heads = tf.reshape(self.mixed(self.norms[0](x)), [rows, n, 3, HEADS, units // HEADS])
-        query, key, value = tf.unstack(tf.transpose(heads, [2, 0, 3, 1, 4]))  # each (rows, heads, n, units / heads)
+        query, key, value = tf.unstack(
+            tf.transpose(heads, [2, 0, 3, 1, 4])
+        )  # each (rows, heads, n, units / heads)
         scores = tf.matmul(query, key, transpose_b=True) / math.sqrt(units // HEADS)
         scores = tf.where((symbols == PAD)[:, None, None], -math.inf, scores)
         seen = tf.matmul(tf.nn.softmax(scores), value)  # (rows, heads, n, units / heads)
