@@ -5,11 +5,14 @@ TF     ?= auto
 PORT   ?= 8888
 IP     ?= 127.0.0.1
 T      ?=
+B      ?=
+PEERS  ?=
+ROUNDS ?=
 ARGS   ?=
 PY     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test data notebooks tables check lock clean
+.PHONY: help setup lab test data notebooks bench tables check lock clean
 
 help: ## list these targets
 	@echo "TensorFlow-Tutorial: make TARGET"
@@ -30,6 +33,9 @@ test: setup ## run all tests (ARGS="-k mnist" to select)
 notebooks: data ## build and execute the notebooks from the lesson scripts (T=T_02 for one)
 	@$(PY) -m tools.notebooks $(T)
 	@$(PY) -m benchmarks.tables
+
+bench: data ## run the benchmarks and write their tables (B=T_10 for one, PEERS=1 with PyTorch beside)
+	@$(PY) -m benchmarks.bench $(B) $(if $(PEERS),--peers) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 tables: setup ## write the tables of the READMEs from benchmarks/results
 	@$(PY) -m benchmarks.tables

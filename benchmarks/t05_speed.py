@@ -1,20 +1,24 @@
 """The speed table of T_05: seconds for 500 training and 100 test batches of 100, 256 units.
 
-    python -m benchmarks.t05_speed
+    python -m benchmarks.t05_speed                   # all networks
+    python -m benchmarks.t05_speed LSTM-2 GRU-2      # some anew; the other columns of the file stay
+    python -m benchmarks.t05_speed --peers           # PyTorch beside
 
 writes `benchmarks/results/T_05_speed.json`. Every row trains the same networks (28 rows of 28, the last output or,
-for Bi-GRU, the mean of all, then ten scores) with Adam, float32 weights and no dropout. A figure is the fastest of
-several rounds of 10 training and 2 test batches, times 50: other work on the machine only ever adds time. The forms
-of one network take turns; compare rows of one run, on a machine that does nothing else. The row of 2018 is what the
-original tutorial published, on a GPU that it does not name.
+for Bi-GRU, the mean of all, then ten scores) with Adam, float32 weights and no dropout. A figure is the median of
+several rounds of 10 training and 2 test batches, times 50. The forms of one network take turns; compare rows of one
+column. The row of 2018 is what the original tutorial published, on a GPU that it does not name.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +29,8 @@ quiet_start()
 import keras
 import tensorflow as tf
 
+from benchmarks import turns
+from benchmarks.peer import Peer
 from benchmarks.t05_fast_rnn import Stack
 from utils.mnist import load_mnist
 
@@ -34,6 +40,7 @@ FULL = 500 // TRAIN  # the published table counts 500 and 100
 NETWORKS = [("LSTM", 1), ("LSTM", 2), ("GRU", 1), ("GRU", 2), ("Bi-GRU", 1), ("Bi-GRU", 2), ("CNN", 2)]
 PUBLISHED_2018 = [6.3, 13.2, 4.8, 10.2, 24.0, 46.7, 2.4]
 RESULT = RESULTS / "T_05_speed.json"
+PEER = "PyTorch, nn.LSTM and nn.GRU"
 
 v1 = tf.compat.v1
 Round = Callable[[list[tuple[np.ndarray, np.ndarray]]], float]
@@ -189,66 +196,114 @@ def batches_of(data) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(data.images[i].astype(np.float32) / 255, data.labels[i].astype(np.int64)) for i in indices]
 
 
-def measure(kind: str, layers: int, rounds: int, data) -> dict[str, dict[str, float]]:
+def measure(kind: str, layers: int, rounds: int, data, peer: Peer | None) -> dict:
     """Time one network in every form. The forms take turns, so that a disturbance meets all of them.
 
     Returns:
-        For each form the fastest, median and slowest seconds for 500 + 100 batches, and the set-up time (building
-        and the first round).
+        "forms" and, with a peer, "peers": name -> seconds for 500 + 100 batches (median, quartiles, extremes) and the
+        set-up time (building and the first round); "foreign": the share of the processor that others used.
 
     Raises:
-        SystemExit: a network's last value is not a finite number.
+        SystemExit: a network's last value is not a finite number, or the peer's network is another one.
     """
-    batches, runs, figures = batches_of(data), {}, {}
+    column, batches, runs, set_up = column_name(kind, layers), batches_of(data), {}, {}
     for name, make in FORMS.items():
         if kind == "CNN" and name != "Keras layers":
             continue
         start = time.perf_counter()
         runs[name] = make(kind, layers)
         runs[name](batches)
-        figures[name] = {"set_up": time.perf_counter() - start}
-    seconds = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            last = run(batches)
-            seconds[name].append((time.perf_counter() - start) * FULL)
-            if not np.isfinite(last):
-                raise SystemExit(
-                    f"{name}, {kind}: the last value is {last}, it did not train; nothing written"
-                )
-    for name, values in seconds.items():
-        figures[name].update(seconds=min(values), median=float(np.median(values)), slowest=max(values))
-    return figures
+        set_up[name] = round(time.perf_counter() - start, 2)
+
+    def seconds_of(name: str) -> float:
+        start = time.perf_counter()
+        last = runs[name](batches)
+        if not np.isfinite(last):
+            raise SystemExit(f"{name}, {kind}: the last value is {last}, it did not train; nothing written")
+        return (time.perf_counter() - start) * FULL
+
+    rows = {name: partial(seconds_of, name) for name in runs}
+    if peer:
+        answer = peer.ask(column, train=TRAIN, test=TEST)
+        ours = sum(w.shape.num_elements() for w in keras_model(kind, layers).trainable_variables if matrix(w))
+        if answer["matrix_weights"] != ours:
+            raise SystemExit(f"PyTorch's {column} is another network: {answer} against {ours} weights")
+        rows[PEER] = lambda: peer.seconds(column, train=TRAIN, test=TEST) * FULL
+        set_up[PEER] = round(answer["seconds"], 2)
+    found, foreign = turns.take_turns(rows, rounds, peer.processes if peer else ())
+    if peer:
+        peer.ask(column, forget=True)
+    figures = {name: {**turns.spread(values, 2), "set_up": set_up[name]} for name, values in found.items()}
+    peers = {PEER: figures.pop(PEER)} if peer else {}
+    return {"forms": figures, "peers": peers, "foreign": round(float(np.median(foreign)), 3)}
+
+
+def matrix(weight) -> bool:
+    """Whether a weight of Keras is a matrix or a kernel. Biases differ from library to library."""
+    return len(weight.shape) > 1 and min(weight.shape) > 2
+
+
+def column_name(kind: str, layers: int) -> str:
+    return kind if kind == "CNN" else f"{kind}-{layers}"
+
+
+def table(measured: dict[str, dict]) -> dict:
+    """The measured columns as rows, in the order of NETWORKS and FORMS; what was not measured is None."""
+    columns = [column_name(*network) for network in NETWORKS]
+
+    def row(name: str, part: str) -> dict:
+        cells = [measured.get(column, {}).get(part, {}).get(name, {}) for column in columns]
+        keys = {"seconds": "median", "quartiles": "quartiles", "fastest": "fastest", "set_up": "set_up"}
+        return {
+            "name": name,
+            "published": False,
+            **{key: [cell.get(own) for cell in cells] for key, own in keys.items()},
+        }
+
+    published = {"name": "the original of 2018, its GPU", "seconds": PUBLISHED_2018, "published": True}
+    return {
+        "columns": columns,
+        "rows": [published, *(row(name, "forms") for name in FORMS)],
+        "peers": [row(PEER, "peers")] if any(column["peers"] for column in measured.values()) else [],
+    }
+
+
+def earlier(machine: dict) -> dict[str, dict]:
+    """Columns measured before on this machine with these versions; they stay when only some are measured anew."""
+    stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    same = {**stored.get("machine", {}), "date": ""} == {**machine, "date": ""}
+    return stored.get("measured", {}) if same else {}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = {column_name(*network): network for network in NETWORKS}
+    parser.add_argument("networks", nargs="*", help=f"some of {', '.join(names)}; none: all")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of 10 + 2 batches (default 7)")
+    parser.add_argument("--peers", action="store_true", help="measure PyTorch beside")
     args = parser.parse_args(argv)
-    data = load_mnist().train
-    columns = [kind if kind == "CNN" else f"{kind}-{layers}" for kind, layers in NETWORKS]
-    measured = {}
-    for (kind, layers), column in zip(NETWORKS, columns):
-        measured[column] = measure(kind, layers, args.rounds, data)
-        keras.backend.clear_session()
-        print(
-            column, {name: round(value["seconds"], 1) for name, value in measured[column].items()}, flush=True
-        )
-    rows = [{"name": "the original of 2018, its GPU", "seconds": PUBLISHED_2018, "published": True}]
-    for name in FORMS:
-        row = {"name": name, "published": False}
-        for key in ("seconds", "median", "slowest", "set_up"):
-            values = [measured[column].get(name, {}).get(key) for column in columns]
-            row[key] = [None if value is None else round(value, 2) for value in values]
-        rows.append(row)
+    if unknown := set(args.networks) - set(names):
+        parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    machine, data = facts(), load_mnist().train
+    measured = earlier(machine) if args.networks else {}
+    with Peer("t05") if args.peers else nullcontext() as peer:
+        versions = {"pytorch": peer.about["pytorch"]} if peer else {}
+        for column in args.networks or names:
+            print(f"{column}: building", flush=True)
+            found = measure(*names[column], args.rounds, data, peer)
+            measured[column] = {**found, **versions, "date": machine["date"]}
+            keras.backend.clear_session()
+            figures = {name: cell["median"] for name, cell in (found["forms"] | found["peers"]).items()}
+            print(column, figures, flush=True)
     result = {
         "what": "seconds for 500 training and 100 test batches of 100; 28 rows of 28, 256 units",
         "command": "python -m benchmarks.t05_speed",
-        "method": f"fastest of {args.rounds} rounds of {TRAIN} + {TEST} batches, times {FULL}; all processors",
-        "columns": columns,
-        "rows": rows,
-        "machine": facts(),
+        "method": f"median of {args.rounds} rounds of {TRAIN} + {TEST} batches, in turns, times {FULL}",
+        "rounds": args.rounds,
+        "foreign": float(np.median([column["foreign"] for column in measured.values()])),
+        **table(measured),
+        "measured": measured,
+        "machine": machine,
     }
     write_json(RESULT, result)
     print(f"written: {os.path.relpath(RESULT)}")
