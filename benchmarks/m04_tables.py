@@ -81,8 +81,8 @@ def speed_table() -> str:
     )
     rows.append(f"| this folder, CPU preset | {ours['cpu']['s']:.3f} | {ours['cpu, bfloat16']['s']:.3f} | |")
     below = (
-        f"Medians of {result['steps']} steps of one pair of 256×256, both networks updated; the rows of this folder took "
-        "turns. The others' figures were measured before, on a machine of the same kind. "
+        f"Medians of {result['steps']} steps of one pair of 256×256, both networks updated; the rows of this folder "
+        "took turns. The others' figures were measured before, on a machine of the same kind. "
         f"{sentence(result['machine'])}."
     )
     return lines("| | float32, s | bfloat16, s | times PyTorch's |", rows, below)
