@@ -8,6 +8,7 @@ python evaluate.py --part validation --limit 500 --no-baselines
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -122,7 +123,8 @@ def main(argv: list[str] | None = None) -> None:
             raise Stop(f"{run} was trained on another text than this one is cut from; see --data_path")
         for width in args.beam:
             name = f"{Path(run).name}, {'greedy' if width == 1 else f'beam {width}'}"
-            figures, pairs = measure(name, lambda parts: convert_all(network, own, parts, width), own, parts)
+            convert = functools.partial(convert_all, network, own, width=width)
+            figures, pairs = measure(name, convert, own, parts)
             kept = {
                 "model": flags.model,
                 "constrain": flags.constrain,
@@ -131,10 +133,9 @@ def main(argv: list[str] | None = None) -> None:
                 "beam": width,
             }
             result["rows"][name] = figures | kept
-            examples = examples or pairs
             if run == args.run[0]:
                 examples = pairs
-    if args.examples:
+    if args.examples and examples:
         show(parts, examples, args.examples)
     if args.json:
         runner.write_whole(Path(args.json), json.dumps(result, indent=1, ensure_ascii=False).encode())

@@ -51,7 +51,7 @@ def positions(count: int | tf.Tensor, features: int) -> tf.Tensor:
 
 
 def time_major(ids: tf.Tensor) -> tf.Tensor:
-    """`(rows, n)` int32 → `(n, rows)`. As floats, exact here: oneDNN complains of turning integers on some processors."""
+    """`(rows, n)` int32 → `(n, rows)`. As floats, which is exact: on some processors oneDNN warns of integers."""
     return tf.cast(tf.transpose(tf.cast(ids, tf.float32)), tf.int32)
 
 

@@ -140,7 +140,6 @@ def keep_vocabulary(run: runner.Run, vocabulary: Vocabulary) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     strategy = runner.strategy_for(args)
-    tf.get_logger().setLevel("ERROR")  # batches have some lengths, each is traced once, and that is meant
     run = runner.Run(args, strategy, SHAPING, losses=["loss", "accuracy"])
     run.say("reading the corpus …")
     parts = data.load(args.data_path)
@@ -155,8 +154,8 @@ def main(argv: list[str] | None = None) -> None:
     first_step = run.restore(network=network, optimizer=optimizer)
     weights = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
     run.say(
-        f"preset {args.preset}: {args.model}, {weights:,} weights; {args.steps} steps of up to {args.batch_size} symbols, "
-        f"{args.steps / len(batches.plan):.1f} epochs of {len(batches.plan)} steps"
+        f"preset {args.preset}: {args.model}, {weights:,} weights; {args.steps} steps of up to {args.batch_size} "
+        f"symbols, {args.steps / len(batches.plan):.1f} epochs of {len(batches.plan)} steps"
     )
     validate = make_validation(network, validation, vocabulary.first_syllable)
     example = vocabulary.encode(data.read_aloud("我爱北京天安门"))
