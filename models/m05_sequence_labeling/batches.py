@@ -9,28 +9,36 @@ from typing import NamedTuple
 import numpy as np
 from corpus import Sentence
 from runner import Stop, tf
-from text import PADDING, Vocabulary, in_pieces, tags_of
+from text import PADDING, Vocabulary, fold, in_pieces, tags_of
 
 POOL = 50  # batches that are sorted by length together: more waste less, fewer mix better
 
 
 class Encoded(NamedTuple):
-    """One sentence: characters `(n,)`, pairs `(n + 1,)`, tags `(n,)`, all int32."""
+    """One sentence: characters `(n,)`, pairs `(n + 1,)`, tags `(n,)`, int32; hints `(n, hint width)` float32."""
 
     characters: np.ndarray
     pairs: np.ndarray
     tags: np.ndarray
+    hints: np.ndarray
 
 
 def encode(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> list[Encoded]:
-    """Sentences as numbers, long ones in pieces."""
-    pieces = (piece for sentence in sentences for piece in in_pieces(sentence))
-    return [Encoded(*vocabulary.encode("".join(p)), np.array(tags_of(p), np.int32)) for p in pieces]
+    """Training sentences as numbers, long ones in pieces; the hints know nothing of a sentence's own block."""
+    pieces = [piece for sentence in sentences for piece in in_pieces(sentence)]
+    if vocabulary.lexicon:
+        hints = vocabulary.lexicon.hints_for_training([tuple(map(fold, piece)) for piece in pieces])
+    else:
+        hints = [vocabulary.hints("".join(piece)) for piece in pieces]
+    return [
+        Encoded(*vocabulary.encode("".join(piece)), np.array(tags_of(piece), np.int32), own)
+        for piece, own in zip(pieces, hints)
+    ]
 
 
 def pad(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """Rows of different length as one array `(rows, width)` int32, filled up with PADDING."""
-    filled = np.full((len(rows), width), PADDING, np.int32)
+    """Rows of different length as one array `(rows, width, …)` of their type, filled up with PADDING, which is 0."""
+    filled = np.full((len(rows), width, *rows[0].shape[1:]), PADDING, rows[0].dtype)
     for target, row in zip(filled, rows):
         target[: len(row)] = row
     return filled
@@ -68,8 +76,8 @@ def batches(
     """Endless batches from step `first_step` on; each replica receives its rows of the global batch.
 
     Returns:
-        An iterator over characters `(rows, steps)`, pairs `(rows, steps + 1)`, tags `(rows, steps)` and lengths
-        `(rows,)`, int32; `steps` is the longest sentence of the global batch.
+        An iterator over characters `(rows, steps)`, pairs `(rows, steps + 1)`, hints `(rows, steps, hint width)`, tags
+        `(rows, steps)` and lengths `(rows,)`; `steps` is the longest sentence of the global batch.
 
     Raises:
         Stop: a batch is more than all sentences.
@@ -96,13 +104,15 @@ def batches(
                     yield (
                         pad([item.characters for item in own], width),
                         pad([item.pairs for item in own], width + 1),
+                        pad([item.hints for item in own], width),
                         pad([item.tags for item in own], width),
                         np.array([len(item.tags) for item in own], np.int32),
                     )
                 step += 1
 
-        signature = tuple(tf.TensorSpec((share, None), tf.int32) for _ in range(3))
-        signature += (tf.TensorSpec((share,), tf.int32),)
+        table, wide = tf.TensorSpec((share, None), tf.int32), data[0].hints.shape[1]
+        hints, row = tf.TensorSpec((share, None, wide)), tf.TensorSpec((share,), tf.int32)
+        signature = (table, table, hints, table, row)
         return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(8)
 
     return iter(strategy.distribute_datasets_from_function(pipeline))

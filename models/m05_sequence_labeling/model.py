@@ -1,4 +1,4 @@
-"""The tagger: characters and pairs of them → embeddings → bidirectional LSTM → scores of the four tags → field."""
+"""The tagger: characters, their pairs and hints → embeddings → bidirectional LSTM → scores of the four tags → field."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Tagger(tf.Module):
 
     Args:
         characters, pairs: sizes of the two vocabularies.
+        hints: numbers that the lexicon gives for each character; 0 without one.
         width: of the embedding of a character, and of a pair.
         units: of the LSTM, in each direction.
         layers: LSTMs on top of one another.
@@ -30,6 +31,7 @@ class Tagger(tf.Module):
         self,
         characters: int,
         pairs: int,
+        hints: int = 0,
         width: int = 64,
         units: int = 128,
         layers: int = 1,
@@ -44,7 +46,7 @@ class Tagger(tf.Module):
         self.seed, self.dropout, self.pair_dropout, self.compute = seed, dropout, pair_dropout, compute
         self.character_table = tf.Variable(seeds.normal([characters, width], stddev=0.3), name="characters")
         self.pair_table = tf.Variable(seeds.normal([pairs, width], stddev=0.3), name="pairs")
-        widths = [3 * width] + [2 * units] * (layers - 1)
+        widths = [3 * width + hints] + [2 * units] * (layers - 1)
         self.lstms = [
             BiLSTM(seeds, inputs, units, name=f"bilstm{k}") for k, inputs in enumerate(widths, start=1)
         ]
@@ -60,24 +62,31 @@ class Tagger(tf.Module):
             self.field = crf.Field(self.start, self.transitions, self.end)
 
     def scores(
-        self, characters: tf.Tensor, pairs: tf.Tensor, lengths: tf.Tensor, step: tf.Tensor | None = None
+        self,
+        characters: tf.Tensor,
+        pairs: tf.Tensor,
+        hints: tf.Tensor,
+        lengths: tf.Tensor,
+        step: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Scores of the tags, `(batch, steps, 4)`, zero behind the end of a sentence.
 
         Args:
             characters: `(batch, steps)` int32.
             pairs: `(batch, steps + 1)` int32; pair t is that of characters t - 1 and t.
+            hints: `(batch, steps, hints)` float32.
             lengths: `(batch,)` int32.
             step: number of the training step, from which dropout draws; None leaves nothing out.
         """
         steps = tf.shape(characters)[1]
-        mask = tf.transpose(crf.mask_of(lengths, steps))[:, :, None]  # (steps, batch, 1)
+        mask = tf.cast(tf.range(steps)[:, None] < lengths, tf.float32)[:, :, None]  # (steps, batch, 1)
         if step is not None and self.pair_dropout:
             kept = self._uniform(tf.shape(pairs)[0], steps + 1, step, purpose=0) >= self.pair_dropout
             pairs = tf.where(kept, pairs, UNKNOWN)
         of_pairs = tf.gather(self.pair_table, crf.swap_axes(pairs))  # (steps + 1, batch, width)
         of_characters = tf.gather(self.character_table, crf.swap_axes(characters))
-        x = tf.concat([of_characters, of_pairs[:-1], of_pairs[1:]], axis=2)  # (steps, batch, 3 * width)
+        hints = tf.transpose(hints, [1, 0, 2])
+        x = tf.concat([of_characters, of_pairs[:-1], of_pairs[1:], hints], axis=2)  # (steps, batch, features)
         for number, layer in enumerate(self.lstms, start=1):
             x = layer(self._drop(x, step, number), mask, self.compute)  # (steps, batch, 2 * units)
         x = self._drop(x, step, len(self.lstms) + 1)

@@ -26,11 +26,10 @@ class Segmenter:
     def __init__(self, tagger: Tagger, vocabulary: Vocabulary):
         self.tagger, self.vocabulary = tagger, vocabulary
         table = tf.TensorSpec([None, None], tf.int32)
+        hints = tf.TensorSpec([None, None, vocabulary.hint_width])
         self._best = tf.function(
-            lambda characters, pairs, lengths: tagger.decode(
-                tagger.scores(characters, pairs, lengths), lengths
-            ),
-            input_signature=[table, table, tf.TensorSpec([None], tf.int32)],
+            lambda *text: tagger.decode(tagger.scores(*text), text[-1]),  # the last are the lengths
+            input_signature=[table, table, hints, tf.TensorSpec([None], tf.int32)],
         )
 
     def tags(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -40,11 +39,12 @@ class Segmenter:
         places.sort(key=lambda place: place[2] - place[1])  # neighbours of one length: little padding
         for first in range(0, len(places), ROWS):
             some = places[first : first + ROWS]
-            coded = [self.vocabulary.encode(texts[k][start:stop]) for k, start, stop, _, _ in some]
-            lengths = np.array([len(characters) for characters, _ in coded], np.int32)
-            characters = pad([characters for characters, _ in coded], lengths.max())
-            pairs = pad([pairs for _, pairs in coded], lengths.max() + 1)
-            best = self._best(characters, pairs, lengths).numpy()
+            parts = [texts[k][start:stop] for k, start, stop, _, _ in some]
+            coded = [(*self.vocabulary.encode(part), self.vocabulary.hints(part)) for part in parts]
+            lengths = np.array([len(part) for part in parts], np.int32)
+            widths = (lengths.max(), lengths.max() + 1, lengths.max())
+            arrays = [pad(rows, width) for rows, width in zip(zip(*coded), widths)]
+            best = self._best(*arrays, lengths).numpy()
             for (k, start, _, keep, until), row in zip(some, best):
                 found[k][keep:until] = row[keep - start : until - start]
         return found
@@ -68,6 +68,7 @@ def make_tagger(config: dict, vocabulary: Vocabulary, training: bool = False) ->
     return Tagger(
         characters=len(vocabulary.characters) + 2,
         pairs=len(vocabulary.pairs) + 2,
+        hints=vocabulary.hint_width,
         width=config["width"],
         units=config["units"],
         layers=config["layers"],

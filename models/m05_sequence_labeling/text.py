@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import runner
 from corpus import CLOSERS, STOPS, WIDE, Sentence, normalise
+from lexicon import HINTS, Lexicon
 
 TAG_NAMES = "BMES"
 B, M, E, S = range(4)
@@ -70,24 +71,29 @@ def fold(text: str) -> str:
 
 
 class Vocabulary:
-    """The characters and pairs that training has seen often enough, and their numbers."""
+    """The characters and pairs that training has seen often enough, and their numbers; and the lexicon."""
 
-    def __init__(self, characters: Sequence[str], pairs: Sequence[str]):
+    def __init__(self, characters: Sequence[str], pairs: Sequence[str], lexicon: Lexicon | None = None):
         self.characters = {character: KNOWN + k for k, character in enumerate(characters)}
         self.pairs = {pair: KNOWN + k for k, pair in enumerate(pairs)}
+        self.lexicon = lexicon
 
     @classmethod
-    def of(cls, texts: Iterable[str], min_character: int, min_pair: int) -> Vocabulary:
+    def of(
+        cls, sentences: Iterable[Sentence], min_character: int, min_pair: int, lexicon: bool = True
+    ) -> Vocabulary:
         """What occurs at least so many times, the most frequent first."""
+        sentences = [tuple(map(fold, words)) for words in sentences]
         characters, pairs = Counter(), Counter()
-        for text in texts:
-            line = EDGE + fold(text) + EDGE
+        for words in sentences:
+            line = EDGE + "".join(words) + EDGE
             characters.update(line[1:-1])
             pairs.update(line[i : i + 2] for i in range(len(line) - 1))
         often = lambda counts, least: sorted(
             (k for k in counts if counts[k] >= least), key=lambda k: (-counts[k], k)
         )
-        return cls(often(characters, min_character), often(pairs, min_pair))
+        known = Lexicon.of(sentences) if lexicon else None
+        return cls(often(characters, min_character), often(pairs, min_pair), known)
 
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the n characters `(n,)` and of the n + 1 pairs `(n + 1,)`, int32."""
@@ -96,8 +102,19 @@ class Vocabulary:
         pairs = [self.pairs.get(line[i : i + 2], UNKNOWN) for i in range(len(line) - 1)]
         return np.array(characters, np.int32), np.array(pairs, np.int32)
 
+    def hints(self, text: str) -> np.ndarray:
+        """What the lexicon says of a new text: `(n, HINTS)`, or `(n, 0)` without a lexicon."""
+        return self.lexicon.hints(fold(text)) if self.lexicon else np.zeros((len(text), 0), np.float32)
+
+    @property
+    def hint_width(self) -> int:
+        return HINTS if self.lexicon else 0
+
     def save(self, path: Path) -> None:
         content = {"characters": list(self.characters), "pairs": list(self.pairs)}
+        if self.lexicon:
+            counts = (self.lexicon.as_word[1:].tolist(), self.lexicon.as_string[1:].tolist())
+            content["lexicon"] = [list(self.lexicon.number), *counts]
         runner.write_whole(path, json.dumps(content, ensure_ascii=False).encode())
 
     @classmethod
@@ -109,7 +126,8 @@ class Vocabulary:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(content["characters"], content["pairs"])
+            lexicon = Lexicon(*content["lexicon"]) if "lexicon" in content else None
+            return cls(content["characters"], content["pairs"], lexicon)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise runner.Stop(
                 f"the vocabulary {path} cannot be read ({error}). Train anew:  "

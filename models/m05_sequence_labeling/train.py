@@ -51,7 +51,17 @@ PRESETS = {
         "save_every": 1000,
     },
 }
-SHAPING = ("crf", "width", "units", "layers", "data_path", "train_path", "min_character", "min_pair")
+SHAPING = (
+    "crf",
+    "lexicon",
+    "width",
+    "units",
+    "layers",
+    "data_path",
+    "train_path",
+    "min_character",
+    "min_pair",
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,6 +73,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--train_path", help="a file of words separated by spaces, as of the bakeoffs, in place of it")
     add("--test_path", help="the same for the test; default: the last tenth of --train_path")
     add("--crf", action=yes_no, default=True, help="a field over neighbouring tags (the default)")
+    add(
+        "--lexicon",
+        action=yes_no,
+        default=True,
+        help="hints from the words of the training text (the default)",
+    )
     add("--width", type=int, help="of the embeddings")
     add("--units", type=int, help="of the LSTM in each direction")
     add("--layers", type=int, help="LSTMs on top of one another")
@@ -107,14 +123,14 @@ def load_sentences(
 
 
 def make_step(args: argparse.Namespace, tagger: Tagger, optimizer: Adam):
-    """The training step: `f(step, characters, pairs, tags, lengths)` on one replica, giving its mean loss.
+    """The training step: `f(step, characters, pairs, hints, tags, lengths)` on one replica, giving its mean loss.
 
     The loss is the mean over sentences of -log P(tags | text).
     """
 
-    def step_function(step, characters, pairs, tags, lengths):
+    def step_function(step, characters, pairs, hints, tags, lengths):
         with tf.GradientTape() as tape:
-            scores = tagger.scores(characters, pairs, lengths, step)
+            scores = tagger.scores(characters, pairs, hints, lengths, step)
             loss = tf.reduce_mean(tagger.losses(scores, tags, lengths))
         gradients = tape.gradient(loss, optimizer.targets)
         left = 1.0 - tf.cast(step, tf.float32) / args.steps
@@ -130,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     strategy = runner.strategy_for(args)
     run = runner.Run(args, strategy, SHAPING, losses=["loss"])
     parts = load_sentences(args.data_path, args.train_path, args.test_path)
-    vocabulary = Vocabulary.of(map("".join, parts["train"]), args.min_character, args.min_pair)
+    vocabulary = Vocabulary.of(parts["train"], args.min_character, args.min_pair, args.lexicon)
     train = encode(parts["train"], vocabulary)
     with strategy.scope():
         tagger = make_tagger(vars(args), vocabulary, training=True)
