@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -49,22 +50,36 @@ class PeerError(RuntimeError):
 
 
 class Peer:
-    """A process that holds PyTorch's side of a benchmark and does nothing between two questions.
+    """A process that holds one side of a benchmark and does nothing between two questions.
 
     Args:
-        module: a script of benchmarks/peers, by its stem.
+        module: a script of benchmarks/peers by its stem, run with PyTorch's environment; or, with `interpreter`, any
+            module that calls `serve`.
+        interpreter: the Python to run it with.
+        arguments: of the module.
+        settings: environment variables.
 
     Attributes:
         about: what it said at its start: versions, threads, names of its rows.
     """
 
-    def __init__(self, module: str):
-        environment = {"OMP_NUM_THREADS": str(THREADS), "PEER_THREADS": str(THREADS), **os.environ}
-        environment.pop("PYTHONPATH", None)
+    def __init__(
+        self,
+        module: str,
+        interpreter: str | None = None,
+        arguments: Sequence[str] = (),
+        settings: dict[str, str] | None = None,
+    ):
+        threads = {"OMP_NUM_THREADS": str(THREADS), "PEER_THREADS": str(THREADS)}
+        command = (
+            [interpreter, "-m", module]
+            if interpreter
+            else [str(python()), "-m", f"benchmarks.peers.{module}"]
+        )
         self.process = subprocess.Popen(
-            [str(python()), "-m", f"benchmarks.peers.{module}"],
+            [*command, *arguments],
             cwd=REPO,
-            env=environment,
+            env={**threads, **os.environ, **(settings or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,7 +90,7 @@ class Peer:
         line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"error": "it ended without an answer"}
         if "error" in answer:
-            raise PeerError(f"PyTorch's side of the benchmark failed: {answer['error']}")
+            raise PeerError(f"a helper of the benchmark failed: {answer['error']}")
         return answer
 
     def ask(self, row: str, **settings) -> dict:

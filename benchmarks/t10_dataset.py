@@ -1,6 +1,7 @@
 """The speed table of T_10: 100 batches of 128 MNIST digits from memory, by the ways of 2018 and by today's.
 
     python -m benchmarks.t10_dataset               # about two minutes; writes benchmarks/results/T_10.json
+    python -m benchmarks.t10_dataset --peers       # PyTorch beside
 
 Every way delivers 100 shuffled batches `(128, 784)` float32 with labels out of 55,000 rows. The ways run in turns,
 several rounds, so that a busy moment of the machine hits all of them; the table gives medians and the range.
@@ -11,16 +12,20 @@ flatters it: its cost per call grows faster than the number of rows.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
+from utils.lesson import RESULTS, quiet_start, write_json
+
+quiet_start()  # TensorFlow without its start-up messages
 import numpy as np
-import psutil
 import tensorflow as tf
 
+from benchmarks import turns
+from benchmarks.peer import Peer
+from benchmarks.peers.serve import serve
 from tools.machine import facts
-from utils.lesson import RESULTS, write_json
 from utils.mnist import load_mnist
 
 v1 = tf.compat.v1
@@ -99,6 +104,21 @@ def permuted_batches(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
     return tf.data.Dataset.range(1).repeat().flat_map(epoch).map(fetch).prefetch(2)
 
 
+def permuted_bytes(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """As `permuted_batches`, from rows of bytes: a quarter of the memory is read, and a whole batch becomes float."""
+    x, y = tf.constant(np.rint(images * 255).astype(np.uint8)), tf.constant(labels)
+    whole = len(images) // BATCH * BATCH
+
+    def epoch(_):
+        order = tf.random.shuffle(tf.range(len(images)))[:whole]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [-1, BATCH]))  # (batches, 128)
+
+    fetch = lambda index: (tf.cast(tf.gather(x, index), tf.float32) * (1 / 255), tf.gather(y, index))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing to tune here, and its thread costs more than it finds
+    return tf.data.Dataset.range(1).repeat().flat_map(epoch).map(fetch).prefetch(2).with_options(options)
+
+
 def numpy_batches(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     """No tf.data: index the array and hand it over."""
     order = np.random.default_rng(1).permutation(len(images))
@@ -115,6 +135,16 @@ def copy_limit(images: np.ndarray) -> None:
         np.take(images, order[start : start + BATCH], axis=0, out=buffer, mode="clip")
 
 
+KEPT = "permuted bytes, freed memory kept"
+# glibc gives a freed megabyte back to the system and asks for it again for the next batch; each of its pages then has
+# to be filled with zeros first. These settings let it keep what it has. They work from the start of a program only.
+KEEP = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+
+
 def ways() -> dict[str, tuple[Callable[[], object], float, int]]:
     """Name -> (what to run, factor to scale its time by, rounds)."""
     images, labels = arrays()
@@ -124,6 +154,7 @@ def ways() -> dict[str, tuple[Callable[[], object], float, int]]:
     shuffled = lambda buffer: slices.shuffle(buffer).batch(BATCH, drop_remainder=True).prefetch(2)
     batched_first = slices.batch(BATCH, drop_remainder=True).shuffle(400).prefetch(2)
     gathered, permuted = gather_batches(images, labels), permuted_batches(images, labels)
+    of_bytes = permuted_bytes(images, labels)
     return {
         "one-shot, 2000": (
             lambda: graph_way(few_images, few_labels, 2000, True, True, SMALL_BATCHES),
@@ -152,40 +183,82 @@ def ways() -> dict[str, tuple[Callable[[], object], float, int]]:
         "slices, batch, shuffle the batches": (lambda: drain(batched_first), 1, 7),
         "shuffle indices, batch, gather": (lambda: drain(gathered), 1, 7),
         "permutation cut by a reshape, gather": (lambda: drain(permuted), 1, 7),
+        "permuted bytes, gather, to float": (lambda: drain(of_bytes), 1, 7),
         "NumPy index, tf.constant": (lambda: list(numpy_batches(images, labels)), 1, 7),
         "copy limit": (lambda: copy_limit(images), 1, 7),
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    busy = psutil.cpu_percent(interval=1)
-    table = ways()
-    times: dict[str, list[float]] = {name: [] for name in table}
-    for turn in range(8):
-        for name, (run, scale, rounds) in table.items():
-            if turn > rounds:
-                continue
-            started = time.perf_counter()
-            run()
-            milliseconds = (time.perf_counter() - started) * scale * 1e3
-            if turn:  # the first turn warms up
-                times[name].append(milliseconds)
-        print(f"turn {turn + 1} of 8", flush=True)
-    rows = {
-        name: {
-            "ms": round(statistics.median(values), 2),
-            "low": round(min(values), 2),
-            "high": round(max(values), 2),
-            "rounds": len(values),
-            "scaled": table[name][1] != 1,
+def measure(rounds: int, peers: bool) -> dict:
+    """All ways in turns, with the best one once more in a process that keeps its memory, and PyTorch's.
+
+    Args:
+        rounds: at most so many of each way; the slow ways of 2018 have fewer.
+        peers: whether to measure PyTorch.
+
+    Returns:
+        The result file's "rows" and "peers", and "foreign", the share of the processor that others used.
+    """
+    table, times, foreign, versions = ways(), {}, [], {}
+    with ExitStack() as stack:
+        helper = stack.enter_context(Peer("benchmarks.t10_dataset", sys.executable, ["--serve"], KEEP))
+        runs = {name: lambda work=work: turns.timed(work) for name, (work, _, _) in table.items()}
+        runs[KEPT] = lambda: helper.seconds(KEPT)
+        helpers, peer_rows = [helper], []
+        if peers:
+            peer = stack.enter_context(Peer("t10"))
+            helpers.append(peer)
+            versions, peer_rows = {"pytorch": peer.about["pytorch"]}, peer.about["rows"]
+            runs |= {name: lambda name=name: peer.seconds(name) for name in peer_rows}
+        processes = [process for helper in helpers for process in helper.processes]
+        for turn in range(rounds + 1):  # the first turn warms up
+            meter = turns.Meter(processes)
+            for name, run in runs.items():
+                _, scale, wanted = table.get(name, (None, 1, rounds))
+                if turn <= wanted:
+                    milliseconds = run() * scale * 1e3
+                    if turn:
+                        times.setdefault(name, []).append(milliseconds)
+            foreign.append(meter.foreign())
+            print(f"turn {turn} of {rounds}, {meter.seconds():.1f} s", flush=True)
+
+    def row(name: str) -> dict:
+        figures = turns.spread(times[name], 2)
+        return {
+            "ms": figures["median"],
+            "quartiles": figures["quartiles"],
+            "low": figures["fastest"],
+            "high": figures["slowest"],
+            "rounds": figures["rounds"],
+            "scaled": table.get(name, (None, 1))[1] != 1,
             "seconds_2018": ROWS_2018.get(name),
         }
-        for name, values in times.items()
+
+    order = [*table]
+    order.insert(order.index("permuted bytes, gather, to float") + 1, KEPT)
+    return {
+        "rows": {name: row(name) for name in order},
+        "peers": {name: row(name) for name in peer_rows},
+        "foreign": round(sorted(foreign[1:])[rounds // 2], 3),
+        **versions,
     }
-    write_json(RESULTS / "T_10.json", {"rows": rows, "cpu_busy_before_percent": busy, "machine": facts()})
-    for name, row in rows.items():
-        print(f"{name:<40} {row['ms']:>10.1f} ms   {row['low']:.1f} to {row['high']:.1f}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds of the fast ways (default 7)")
+    parser.add_argument("--peers", action="store_true", help="measure PyTorch beside")
+    parser.add_argument(
+        "--serve", action="store_true", help=argparse.SUPPRESS
+    )  # the helper of a running benchmark
+    args = parser.parse_args(argv)
+    if args.serve:
+        dataset = permuted_bytes(*arrays())
+        return serve({KEPT: lambda _: {"seconds": turns.timed(lambda: drain(dataset))}}, {})
+    result = measure(args.rounds, args.peers)
+    write_json(RESULTS / "T_10.json", {**result, "machine": facts()})
+    for name, row in (result["rows"] | result["peers"]).items():
+        print(f"{name:<46} {row['ms']:>10.1f} ms   {row['low']:.1f} to {row['high']:.1f}")
 
 
 if __name__ == "__main__":

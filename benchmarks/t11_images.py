@@ -1,7 +1,8 @@
 """The two speed tables of T_11: 100 batches of 128 pictures of 256x256, by the ways of 2018 and by today's.
 
     make data                               # the pictures, once
-    python -m benchmarks.t11_images         # about four minutes; writes benchmarks/results/T_11.json
+    python -m benchmarks.t11_images         # about six minutes; writes benchmarks/results/T_11.json
+    python -m benchmarks.t11_images --peers # PyTorch beside
 
 Every way delivers shuffled batches `(128, 256, 256, 3)` with labels; all but two deliver float32 from -1 to 1. Each
 measurement is one whole pass over the 3,200 pictures, 25 batches, times four; the clock runs from the request for the
@@ -26,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,8 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from benchmarks.peer import Peer
+from benchmarks.turns import Meter
 from tools.machine import facts
 from utils import u02_tfrecord as tfrecord
 
@@ -281,27 +284,6 @@ def thread_ways(png: list[str]) -> dict[str, Way]:
     return ways
 
 
-class Meter:
-    """Wall time since it was made, and the share of all cores that other programs used meanwhile."""
-
-    KINDS = ("user", "nice", "system", "irq", "softirq", "steal")
-
-    def __init__(self) -> None:
-        self.busy, self.own, self.began = *self.processor_seconds(), time.perf_counter()
-
-    def processor_seconds(self) -> tuple[float, float]:
-        """Busy seconds of the machine, and of this process."""
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        return sum(getattr(machine, kind, 0.0) for kind in self.KINDS), own.user + own.system
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.began
-
-    def foreign(self) -> float:
-        busy, own = self.processor_seconds()
-        return max(0.0, (busy - self.busy - own + self.own) / (self.seconds() * CORES))
-
-
 def measure(way: Way, to_the_end: bool = False) -> dict[str, float]:
     """Seconds for one pass ("s") and until its first batch ("first"), and the share that others used ("foreign").
 
@@ -323,6 +305,19 @@ def measure_limit(contents: list[tf.Tensor]) -> dict[str, float]:
     meter = Meter()
     decode_limit(contents)
     return {"s": meter.seconds(), "first": 0.0, "foreign": meter.foreign()}
+
+
+def measure_peer(peer: Peer, row: str) -> dict[str, float]:
+    """One pass in PyTorch's process. It reports when it has ended, so that the first batch is not seen.
+
+    Raises:
+        SystemExit: it delivered another number of batches.
+    """
+    meter = Meter(peer.processes)
+    answer = peer.ask(row)
+    if answer["batches"] != PASS:
+        sys.exit(f"{row} delivered {answer['batches']} batches instead of {PASS}")
+    return {"s": answer["seconds"], "first": 0.0, "foreign": meter.foreign()}
 
 
 def undisturbed(run: dict[str, float]) -> bool:
@@ -389,6 +384,7 @@ def share_of_limit(runs: list[dict[str, float]], limits: list[dict[str, float]])
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=6, help="stop measuring after this time (default 6)")
+    parser.add_argument("--peers", action="store_true", help="measure PyTorch beside")
     parser.add_argument("--resume", action="store_true", help="add to the runs of earlier starts")
     args = parser.parse_args(argv)
     folder, target = DATA / "robohash", RESULTS / "T_11.json"
@@ -396,24 +392,29 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"{folder} does not hold the {PASS * BATCH:,} pictures of T_11. Make them:  make data")
     tf.get_logger().setLevel("ERROR")  # the functions of TF 1.x say that they are deprecated
     kept = json.loads(COLLECTED.read_text()) if args.resume and COLLECTED.exists() else {}
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, Peer("t11") if args.peers else nullcontext() as peer:
         png, jpeg = write_records(folder, Path(work))
         contents = [tf.constant(Path(path).read_bytes()) for path in listing(folder)[0]]
         ways, more = methods(folder, png, jpeg), thread_ways(png)
         table = {name: partial(measure, way) for name, way in (ways | more).items()}
         table[LIMIT] = lambda to_the_end=False: measure_limit(contents)
-        wanted = {name: THREAD_ROUNDS if name in more else ROUNDS for name in table}
+        peers = peer.about["rows"] if peer else []
+        table |= {name: lambda to_the_end=False, name=name: measure_peer(peer, name) for name in peers}
+        wanted = {name: ROUNDS if name in ways or name == LIMIT else THREAD_ROUNDS for name in table}
         runs = {name: [run for run in kept.get(name, []) if undisturbed(run)] for name in table}
         for name in (LIMIT, "shuffle paths, decode", "cached uint8, batch, to float"):
             table[name](to_the_end=True)  # warm up
         take_turns(table, wanted, runs, args.minutes)
     rows = {name: summary(runs[name]) for name in [*ways, LIMIT]}
-    for name, row in rows.items():
+    beside = {name: summary(runs[name]) for name in peers}
+    for name, row in (rows | beside).items():
         row["share_of_limit"] = share_of_limit(runs[name], runs[LIMIT])
         row["seconds_2018"] = ROWS_2018.get(name)
     threads = {name: summary(runs[name]) for name in more}
     content = {
         "rows": rows,
+        "peers": beside,
+        **({"pytorch": peer.about["pytorch"]} if peer else {}),
         "threads": threads,
         "threads_2018_seconds_for_500_batches": THREADS_2018,
         "batches_measured": PASS,
@@ -422,7 +423,7 @@ def main(argv: list[str] | None = None) -> None:
         "runs": runs,
     }
     write_json(target, content)
-    for name, row in (rows | threads).items():
+    for name, row in (rows | beside | threads).items():
         note = " (disturbed)" if row["disturbed"] else ""
         print(
             f"{name:<36}{row['s']:>8.2f} s   {row['low']:.2f} to {row['high']:.2f}, {row['rounds']} runs{note}"

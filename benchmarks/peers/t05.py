@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.serve import matrix_weights, serve, timed
+from benchmarks.peers.serve import matrix_weights, pytorch, serve, timed
 from utils.mnist import load_mnist
 
 UNITS, BATCH = 256, 100
@@ -81,4 +81,4 @@ class Row:
 
 
 if __name__ == "__main__":
-    serve({name: Row(name) for name in NETWORKS})
+    serve({name: Row(name) for name in NETWORKS}, pytorch())
