@@ -288,6 +288,17 @@ def test_padding_and_encoding():
     assert rows.shape == (2, 2, 3) and rows.dtype == np.float32 and rows.sum() == 9
 
 
+def test_pairs_of_one_block_look_unknown_in_training():
+    vocabulary = text.Vocabulary.of([("甲乙",)] * 150 + [("丙丁",)] * 50, 1, 1)
+    data = batches.encode([("甲乙",)] * 150 + [("丙丁",)] * 50, vocabulary)
+    assert len({item.pairs.tobytes() for item in data[:150]}) == 1 and text.UNKNOWN not in data[0].pairs
+    assert all((item.pairs == text.UNKNOWN).all() for item in data[150:]), (
+        "丙丁 stands in the second block only"
+    )
+    few = batches.encode([("丙丁",)] * 50, vocabulary)
+    assert text.UNKNOWN not in few[0].pairs, "a single block keeps its pairs"
+
+
 # -------------------------------------------------------------------------------------------------------- the field
 def a_field(dtype=np.float64, tags=4):
     return crf.Field(

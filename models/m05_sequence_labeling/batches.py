@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from corpus import Sentence
+from lexicon import BLOCK
 from runner import Stop, tf
-from text import PADDING, Vocabulary, fold, in_pieces, tags_of
+from text import PADDING, UNKNOWN, Vocabulary, fold, in_pieces, tags_of
 
 POOL = 50  # batches that are sorted by length together: more waste less, fewer mix better
 
@@ -24,16 +25,37 @@ class Encoded(NamedTuple):
 
 
 def encode(sentences: Iterable[Sentence], vocabulary: Vocabulary) -> list[Encoded]:
-    """Training sentences as numbers, long ones in pieces; the hints know nothing of a sentence's own block."""
+    """Training sentences as numbers, long ones in pieces.
+
+    Neither hints nor pairs know of a sentence what only its own block of the newspaper could have told them.
+    """
     pieces = [piece for sentence in sentences for piece in in_pieces(sentence)]
     if vocabulary.lexicon:
         hints = vocabulary.lexicon.hints_for_training([tuple(map(fold, piece)) for piece in pieces])
     else:
         hints = [vocabulary.hints("".join(piece)) for piece in pieces]
-    return [
-        Encoded(*vocabulary.encode("".join(piece)), np.array(tags_of(piece), np.int32), own)
-        for piece, own in zip(pieces, hints)
-    ]
+    numbers = [vocabulary.encode("".join(piece)) for piece in pieces]
+    pairs = known_elsewhere([pairs for _, pairs in numbers])
+    tags = [np.array(tags_of(piece), np.int32) for piece in pieces]
+    return [Encoded(c, *rest) for (c, _), *rest in zip(numbers, pairs, tags, hints)]
+
+
+def known_elsewhere(rows: list[np.ndarray]) -> list[np.ndarray]:
+    """The numbers of pairs, those that no other block of sentences has replaced by UNKNOWN.
+
+    A new word brings new pairs. Were the pairs of each training sentence known, the network would never learn what to
+    do with a word it has not seen. Texts of a single block keep all.
+    """
+    if len(rows) <= BLOCK:
+        return rows
+    size = max(row.max() for row in rows) + 1
+    total = np.bincount(np.concatenate(rows), minlength=size)
+    found = []
+    for first in range(0, len(rows), BLOCK):
+        block = rows[first : first + BLOCK]
+        elsewhere = total - np.bincount(np.concatenate(block), minlength=size) > 0
+        found += [np.where(elsewhere[row], row, UNKNOWN).astype(np.int32) for row in block]
+    return found
 
 
 def pad(rows: Sequence[np.ndarray], width: int) -> np.ndarray:

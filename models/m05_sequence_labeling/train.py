@@ -31,14 +31,14 @@ from text import Vocabulary, read_words
 
 PRESETS = {
     "cpu": {
-        "steps": 4400,
+        "steps": 2750,
         "batch_size": 64,
         "width": 64,
         "units": 128,
         "layers": 1,
-        "log_every": 200,
-        "sample_every": 1100,
-        "save_every": 1100,
+        "log_every": 250,
+        "sample_every": 550,
+        "save_every": 550,
     },
     "paper": {
         "steps": 8000,
@@ -82,11 +82,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--width", type=int, help="of the embeddings")
     add("--units", type=int, help="of the LSTM in each direction")
     add("--layers", type=int, help="LSTMs on top of one another")
-    add("--learning_rate", type=float, default=0.002, help="of Adam at the start; it falls to 0 in a line")
-    add("--dropout", type=float, default=0.3, help="share of features left out (default 0.3)")
-    add("--pair_dropout", type=float, default=0.1, help="share of pairs taken as unknown (default 0.1)")
+    add("--learning_rate", type=float, default=0.003, help="of Adam at the start; it falls to 0 in a line")
+    add("--dropout", type=float, default=0.4, help="share of features left out (default 0.4)")
+    add("--pair_dropout", type=float, default=0.25, help="share of pairs taken as unknown (default 0.25)")
     add("--min_character", type=int, default=2, help="times a character must occur (default 2)")
-    add("--min_pair", type=int, default=3, help="times a pair must occur (default 3)")
+    add("--min_pair", type=int, default=2, help="times a pair must occur (default 2)")
     add("--bucketed", action=yes_no, default=True, help="batches of sentences of one length (the default)")
     args = runner.settle(parser.parse_args(argv), PRESETS)
     for name in ("dropout", "pair_dropout"):
