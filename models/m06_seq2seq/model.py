@@ -15,7 +15,7 @@ import tensorflow as tf
 from layers import Dense, Seeds, noise_seed
 from recurrent import LSTM
 
-from data import PAD, Vocabulary
+from data import PAD, START, Vocabulary
 
 CHUNK = 16  # rows that share one syllable's characters in `Candidates`
 
@@ -196,7 +196,10 @@ class Everything(tf.Module):
         self.layer = Linear(seeds, features, len(vocabulary.characters), name="everything")
 
     def __call__(self, h: tf.Tensor, symbols: tf.Tensor) -> tf.Tensor:
-        return self.layer(h)  # (items, V)
+        logits = self.layer(h)  # (items, V)
+        return tf.where(
+            tf.range(logits.shape[1]) <= START, -math.inf, logits
+        )  # padding and the start are not written
 
 
 class Decoder(tf.Module):

@@ -48,7 +48,7 @@ def masked_loss(logits: tf.Tensor, target: tf.Tensor, counts: tf.Tensor) -> tupl
     Args:
         logits: `(steps, rows, classes)`; target: `(rows, steps)` int32; counts: `(rows, steps)` bool.
     """
-    target, counts = time_major(target), tf.transpose(counts)
+    target, counts = time_major(target), time_major(tf.cast(counts, tf.int32)) > 0
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
     # `where`, not a product: on padding all logits are -inf, and 0 · NaN is NaN.
     total = tf.reduce_sum(tf.where(counts, losses, 0.0))
