@@ -60,8 +60,8 @@ def speed_table() -> str:
         rate = row["symbols_per_second"]
         lines.append(f"| {shown} | {rate:,.0f} | {rate / first:.2f} | {row['padding']:.1%} |")
     return "\n".join(lines) + (
-        f"\n\nReal symbols, padding not counted; median of {result['rounds']} rounds of {result['batches']} batches in which "
-        f"the rows take turns. {sentence(result['machine'])}.\n"
+        f"\n\nReal symbols, padding not counted; median of {result['rounds']} rounds of {result['batches']} "
+        f"batches in which the rows take turns. {sentence(result['machine'])}.\n"
     )
 
 

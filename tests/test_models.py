@@ -16,6 +16,7 @@ SHARED = ("runner.py", "pictures.py", "layers.py")
 # What a folder may import besides its own files and Python's library: the direct dependencies of requirements.txt.
 ALLOWED = {"tensorflow", "keras", "numpy", "PIL", "matplotlib", "tqdm", "IPython", "jieba"}
 ALLOWED |= {"scipy", "onnx", "onnxruntime", "tf2onnx", "tornado"}  # m04
+ALLOWED |= {"pypinyin"}  # m06
 MAX_LINES = 450
 
 
