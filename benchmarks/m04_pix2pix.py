@@ -44,8 +44,10 @@ LOSSES = {  # name: flags
     "GAN": ["--l1_weight", "0"],
     "L1 + GAN": [],
 }
+# Small, so that three trainings take minutes: what the losses do is seen as well.
 LOSSES_FLAGS = (
-    "--preset cpu --ngf 24 --ndf 24 --steps 1500 --log_every 50 --sample_every 500 --save_every 250"
+    "--preset cpu --crop 128 --scale_size 128 --ngf 16 --ndf 16 --steps 2000 --ema 0.99 --log_every 100 "
+    "--sample_every 1000 --save_every 500"
 )
 SHOWN = (1, 3, 5, 7, 12, 14)  # numbers of the test pictures in the figures, chosen before any was looked at
 
@@ -137,12 +139,10 @@ def sharpness(pictures: np.ndarray) -> float:
     return float((np.abs(np.diff(wide, axis=1)).mean() + np.abs(np.diff(wide, axis=2)).mean()) / 2)
 
 
-def outputs_of(target: Path) -> np.ndarray:
-    """The outputs that test mode wrote, in order: `(n, 256, 256, 3)` uint8."""
+def written(target: Path, kind: str) -> np.ndarray:
+    """The "inputs", "outputs" or "targets" that test mode wrote, in order: `(n, side, side, 3)` uint8."""
     rows = json.loads((target / "scores.json").read_text())["each"]
-    return np.stack(
-        [np.asarray(Image.open(target / "images" / f"{row['file']}-outputs.png")) for row in rows]
-    )
+    return np.stack([np.asarray(Image.open(target / "images" / f"{row['file']}-{kind}.png")) for row in rows])
 
 
 def score_all(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -164,7 +164,20 @@ def training_facts(run: Path) -> dict:
         seconds += max(0, step - before) / rate
         before = step
     config = json.loads((run / "config.json").read_text())
-    kept = ("preset", "ngf", "ndf", "steps", "batch_size", "scale_size", "flip", "lr", "decay", "ema", "seed")
+    kept = (
+        "preset",
+        "crop",
+        "ngf",
+        "ndf",
+        "steps",
+        "batch_size",
+        "scale_size",
+        "flip",
+        "lr",
+        "decay",
+        "ema",
+        "seed",
+    )
     return {"minutes": round(seconds / 60, 2), "config": {name: config[name] for name in kept}}
 
 
@@ -205,7 +218,7 @@ def quality(args: argparse.Namespace) -> None:
         "nearest": score_all(found, cats),
         "pix2pix": scored["mean"],
     }
-    drawn = outputs_of(target)
+    drawn = written(target, "outputs")
     for name, pictures in (("copy", outlines), ("nearest", found), ("pix2pix", drawn)):
         rows[name]["sharpness"] = sharpness(pictures) / sharpness(cats)
     better = {
@@ -269,16 +282,15 @@ def losses(args: argparse.Namespace) -> None:
     for name, flags in LOSSES.items():
         if not train_until(flags, runs[name], ends):
             sys.exit(f"the time is over in the training with {name}; the same command goes on")
-    outlines, cats = halves("test")
-    rows, shown = {}, {"outline": outlines[list(SHOWN)]}
+    rows, shown = {}, {}
     for name, run in runs.items():
         target = run.with_name(run.name + "_test")
         rows[name] = test_mode(run, target)["mean"]
-        drawn = outputs_of(target)
+        outlines, drawn, cats = (written(target, kind) for kind in ("inputs", "outputs", "targets"))
         rows[name]["sharpness"] = sharpness(drawn) / sharpness(cats)
         rows[name]["minutes"] = training_facts(run)["minutes"]
-        shown[name] = drawn[list(SHOWN)]
-    shown["true cat"] = cats[list(SHOWN)]
+        shown = {"outline": outlines, **shown, name: drawn, "true cat": cats}
+    shown = {name: shown[name][list(SHOWN)] for name in ("outline", *LOSSES, "true cat")}
     result = {"rows": rows, "pictures": len(cats), **training_facts(runs["L1 + GAN"])}
     write_json(RESULTS / "m04_losses.json", {**result, "machine": facts()})
     strip(

@@ -58,7 +58,8 @@ def losses_table() -> str:
     ]
     config = result["config"]
     below = (
-        f"ngf = ndf = {config['ngf']}, {config['steps']:,} steps each, the same order of the pairs; means over "
+        f"{config['crop']}×{config['crop']} pixels, ngf = ndf = {config['ngf']}, {config['steps']:,} steps each, the same order of the pairs; "
+        f"means over "
         f"{result['pictures']} held-out pictures. {sentence(result['machine'])}."
     )
     return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness | minutes |", rows, below)
