@@ -57,10 +57,10 @@ def losses_table() -> str:
         for name, row in result["rows"].items()
     ]
     config = result["config"]
+    side, width = config["crop"], config["ngf"]
     below = (
-        f"{config['crop']}×{config['crop']} pixels, ngf = ndf = {config['ngf']}, {config['steps']:,} steps each, the same order of the pairs; "
-        f"means over "
-        f"{result['pictures']} held-out pictures. {sentence(result['machine'])}."
+        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps each, the same order of the pairs; "
+        f"means over {result['pictures']} held-out pictures. {sentence(result['machine'])}."
     )
     return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness | minutes |", rows, below)
 
