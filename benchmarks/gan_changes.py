@@ -1,6 +1,6 @@
 """What each change of DCGAN's CPU preset brings: short trainings, each with one change taken back.
 
-    python -m benchmarks.gan_changes        # about fifteen minutes; writes benchmarks/results/gan_changes.json
+    python -m benchmarks.gan_changes        # about ten minutes; writes benchmarks/results/gan_changes.json
 
 Every variant trains `models/m02_dcgan/dcgan.py` for the same number of steps on `data/avatars`, in bfloat16, which a
 processor with AVX-512-BF16 computes in half the time, and without the fall of the learning rate at the end. Its
@@ -63,7 +63,7 @@ def train(name: str, flags: list[str], steps: int, threads: int) -> Path:
 def main(argv: list[str] | None = None) -> None:
     """Train what is missing, measure all, write the result file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the variants to train now (all)")
     parser.add_argument("--threads", type=int, default=0, help="threads of a training (0: all cores)")
     args = parser.parse_args(argv)

@@ -418,7 +418,7 @@ if IN_NOTEBOOK:
 
     run_folder = Path("runs/dcgan")
     lines = [line for line in (run_folder / "train.log").read_text().splitlines() if "steps/s" in line]
-    print(*lines[9::10], sep="\n")
+    print(*(line.split(" steps/s")[0].rsplit(maxsplit=1)[0] for line in lines[9::10]), sep="\n")
     last_sheet = max((run_folder / "samples").iterdir())
     for picture in (run_folder / "growth.png", last_sheet, run_folder / "losses.png"):
         small = io.BytesIO()  # as JPEG, so that the notebook stays light
