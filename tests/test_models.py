@@ -9,7 +9,7 @@ import sys
 import pytest
 from model_folders import MODELS, copy_alone, modules
 
-EXPECTED = {"m01_batch_normalization", "m02_dcgan", "m03_wgan", "m04_pix2pix", "m05_sequence_labeling"}
+EXPECTED = {"m01_batch_normalization", "m02_dcgan", "m03_wgan", "m04_pix2pix", "m05_sequence_labeling", "m06_seq2seq"}
 FOLDERS = sorted(path.name for path in MODELS.iterdir() if path.is_dir() and list(path.glob("*.py")))
 # Kept in m02_dcgan; the other folders hold copies, so that each runs alone.
 SHARED = ("runner.py", "pictures.py", "layers.py")
