@@ -31,7 +31,7 @@ from text import Vocabulary, read_words
 
 PRESETS = {
     "cpu": {
-        "steps": 2750,
+        "steps": 1650,
         "batch_size": 64,
         "width": 64,
         "units": 128,
