@@ -80,7 +80,7 @@ def parse(text: str, vocabulary: Vocabulary) -> Piece:
     Raises:
         runner.Stop: letters that are no syllables.
     """
-    symbols, typed = [], []
+    symbols, typed, gap = [], [], False
     for match in TYPED.finditer(text.strip()):
         token = match.group()
         if re.fullmatch(r"[a-zü]+", token):
@@ -89,7 +89,8 @@ def parse(text: str, vocabulary: Vocabulary) -> Piece:
             typed += [""] * len(parts)
         elif not token.isspace() and token != "'":
             symbols.append("#" if HANZI.match(token) else data.kind(WIDE.get(token, token)))
-            typed.append(token)
+            typed.append(" " + token if gap and typed and typed[-1] else token)
+        gap = token.isspace()
     return Piece(tuple(symbols), tuple(typed))
 
 

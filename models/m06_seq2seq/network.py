@@ -25,13 +25,14 @@ def make_network(args: argparse.Namespace, vocabulary: Vocabulary) -> tf.Module:
 def wanted(network: tf.Module, symbols: tf.Tensor, characters: tf.Tensor, first_syllable: int):
     """What training asks for: `(rows, steps)` the characters before, the class to name, and whether it counts.
 
-    Padding and what is passed through do not count. A constrained network names the number of a candidate; one that is
-    not names a character, and at the end of a sentence END.
+    Padding and what is passed through do not count, nor does what cannot be named because training never saw it. A
+    constrained network names the number of a candidate, another one a character, and END after the last.
     """
     counts = (symbols >= first_syllable) & (characters != OTHER)
     if network.constrain:
         same = tf.gather(network.candidates, symbols) == characters[..., None]  # (rows, n, K)
         target = tf.argmax(same, 2, output_type=tf.int32)
+        counts &= tf.reduce_any(same, 2)
     else:
         column = tf.zeros_like(symbols[:, :1])
         symbols, characters = tf.concat([symbols, column], 1), tf.concat([characters, column], 1)
@@ -93,4 +94,4 @@ def sentence(vocabulary: Vocabulary, numbers, piece: data.Piece) -> list[str]:
             break
         name = vocabulary.characters[number]
         names.append(name if data.HANZI.match(name) else next(passed, ""))
-    return names
+    return [*names, *passed]  # an unconstrained network may write fewer marks than there are
