@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import http.client
 import io
+import itertools
 import json
 import os
 import re
@@ -10,12 +12,15 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from model_folders import MODELS, copy_alone, finish, modules, start, weights
 from PIL import Image
+from tornado.httpclient import AsyncHTTPClient
+from tornado.websocket import websocket_connect
 
 FOLDER = "m04_pix2pix"
 names = ("runner", "layers", "pairs", "model", "pix2pix", "evaluate", "export", "process", "demo")
@@ -573,59 +578,155 @@ def test_pairs_are_combined_by_name(tmp_path, capsys):
 
 
 # -------------------------------------------------------------------------------------------------------- the page
-def test_the_page_translates_drawings(trained, drawn):
-    """The server over HTTP, in a thread of its own, as a browser would ask it."""
-    import http.client
-
+@pytest.fixture(scope="module")
+def port(trained, drawn):
+    """The server of the page, in a thread of its own; its port."""
     args = demo.parse_args(["--checkpoint", str(trained), "--port", "0", "--examples", str(drawn)])
-    ready, over = threading.Event(), {}
+    ready, known = threading.Event(), {}
 
     async def serve():
-        server = demo.make_app(args).listen(0, "127.0.0.1", max_buffer_size=demo.LARGEST)
-        over["port"] = next(iter(server._sockets.values())).getsockname()[1]
-        over["loop"], over["stop"] = asyncio.get_running_loop(), asyncio.Event()
+        server, known["port"] = demo.listen(args)
+        known["loop"], known["stop"] = asyncio.get_running_loop(), asyncio.Event()
         ready.set()
-        await over["stop"].wait()
+        await known["stop"].wait()
         server.stop()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
+    assert ready.wait(120)
+    yield known["port"]
+    known["loop"].call_soon_threadsafe(known["stop"].set)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_the_page_translates_drawings(port, trained, drawn):
+    """Over HTTP, as a browser would ask."""
 
     def ask(method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", over["port"], timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request(method, path, body)
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
         return answer.status, answer.getheader("Content-Type"), content
 
-    try:
-        assert ready.wait(60)
-        status, kind, page = ask("GET", "/")
-        assert status == 200 and kind.startswith("text/html")
-        page = page.decode()
-        assert '{"side": 32, "examples": 8, "step": 6}' in page and "{{" not in page
-        assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) and "://" not in page, "works offline"
-        status, kind, example = ask("GET", "/examples/2")
-        np.testing.assert_array_equal(
-            np.asarray(Image.open(io.BytesIO(example))), pairs.read(drawn / "002.png", 32)[:, :32]
+    status, kind, page = ask("GET", "/")
+    assert status == 200 and kind.startswith("text/html")
+    page = page.decode()
+    assert '{"side": 32, "examples": 8, "step": 6}' in page and "{{" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page) and "://" not in page, "works offline"
+    status, kind, example = ask("GET", "/examples/2")
+    outline = pairs.read(drawn / "002.png", 32)[:, :32]
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(example))), outline)
+    assert ask("GET", "/examples/8")[0] == 404
+    status, kind, answer = ask("POST", "/translate", example)
+    picture = np.asarray(Image.open(io.BytesIO(answer)))
+    assert (status, kind, picture.shape) == (200, "image/png", (32, 32, 3))
+    expected = evaluate.Translator(str(trained)).picture(outline)
+    np.testing.assert_array_equal(picture, evaluate.to_bytes(expected))
+    large = io.BytesIO()
+    Image.new("RGBA", (300, 200), (255, 255, 255, 0)).save(large, "PNG")
+    assert ask("POST", "/translate", large.getvalue())[0] == 200, "a canvas of any size"
+    for wrong in (b"", b"no picture", example[:60]):
+        assert ask("POST", "/translate", wrong)[0] == 400
+    assert ask("GET", "/elsewhere")[0] == 404
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
+def test_drawing_with_the_mouse_in_a_browser(port, tmp_path):
+    """Draw, wait, see colours: a headless Chromium, told by its debugging protocol what the mouse does."""
+    profile = tmp_path / "profile"
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
+    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    async def draw():
+        file = profile / "DevToolsActivePort"
+        await until(lambda: file.exists() and file.read_text().count("\n"))
+        answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{file.read_text().split()[0]}/json/list")
+        (page,) = (target for target in json.loads(answer.body) if target["type"] == "page")
+        socket = await websocket_connect(page["webSocketDebuggerUrl"])
+        numbers = itertools.count(1)
+
+        async def tell(method, **parameters):
+            number = next(numbers)
+            await socket.write_message(json.dumps({"id": number, "method": method, "params": parameters}))
+            while True:
+                message = json.loads(await socket.read_message())
+                if message.get("id") == number:
+                    assert "error" not in message, message
+                    return message["result"]
+
+        async def run(script):
+            result = await tell("Runtime.evaluate", expression=script, awaitPromise=True)
+            assert "exceptionDetails" not in result, result
+            return result["result"].get("value")
+
+        async def mouse(*events):
+            for kind, x, y in events:
+                place = {"x": box["x"] + x * box["side"], "y": box["y"] + y * box["side"]}
+                await tell(
+                    "Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, buttons=1, **place
+                )
+
+        async def answered(count):
+            script = "Number((document.getElementById('result') || {dataset: {}}).dataset.count || 0)"
+            await until(lambda: run(script), lambda value: value >= count)
+
+        await tell("Page.navigate", url=f"http://127.0.0.1:{port}/")
+        await answered(1)
+        box = json.loads(
+            await run(
+                "(b => JSON.stringify({x: b.x, y: b.y, side: b.width}))(canvas.getBoundingClientRect())"
+            )
         )
-        assert ask("GET", "/examples/8")[0] == 404
-        status, kind, answer = ask("POST", "/translate", example)
-        picture = np.asarray(Image.open(io.BytesIO(answer)))
-        assert (status, kind, picture.shape) == (200, "image/png", (32, 32, 3))
-        expected = evaluate.Translator(str(trained)).picture(pairs.read(drawn / "002.png", 32)[:, :32])
-        np.testing.assert_array_equal(picture, evaluate.to_bytes(expected))
-        large = io.BytesIO()
-        Image.new("RGBA", (300, 200), (255, 255, 255, 0)).save(large, "PNG")
-        assert ask("POST", "/translate", large.getvalue())[0] == 200, "a canvas of any size"
-        for wrong in (b"", b"no picture", example[:60]):
-            assert ask("POST", "/translate", wrong)[0] == 400
-        assert ask("GET", "/elsewhere")[0] == 404
+        ink = "page.getImageData(0, 0, canvas.width, canvas.height).data.filter((v, i) => i % 4 == 0 && v < 250).length"
+        assert await run(ink) == 0
+        pixels = """(() => { const copy = document.createElement('canvas').getContext('2d');
+            copy.drawImage(result, 0, 0); return copy.getImageData(0, 0, 32, 32).data; })()"""
+        before = await run(f"({pixels}).join()")
+        await mouse(("mousePressed", 0.2, 0.5), *(("mouseMoved", x / 20, 0.5) for x in range(5, 16)))
+        await mouse(("mouseReleased", 0.75, 0.5))
+        await answered(2)
+        drawn_ink = await run(ink)
+        assert drawn_ink > 30
+        after = await run(f"({pixels}).join()")
+        assert after != before, "the picture follows the stroke"
+        colours = f"(seen => {{ let most = 0; for (let i = 0; i < seen.length; i += 4) most = Math.max(most, \
+            Math.max(...seen.slice(i, i + 3)) - Math.min(...seen.slice(i, i + 3))); return most; }})({pixels})"
+        assert await run(colours) > 0, "in colours"
+        await run("document.getElementById('eraser').click()")
+        await mouse(("mousePressed", 0.4, 0.5), ("mouseMoved", 0.5, 0.5), ("mouseReleased", 0.5, 0.5))
+        await answered(3)
+        assert 0 < await run(ink) < drawn_ink
+        for button, expected in (("undo", drawn_ink), ("undo", 0)):
+            await run(f"document.getElementById('{button}').click()")
+            assert await run(ink) == expected
+        await run("document.getElementById('example').click()")
+        await until(lambda: run(ink), lambda value: value > 0)
+        await run("document.getElementById('clear').click()")
+        assert await run(ink) == 0
+        socket.close()
+
+    async def until(look, enough=bool):
+        ends = time.monotonic() + 60
+        while True:
+            value = look()
+            value = await value if asyncio.iscoroutine(value) else value
+            if enough(value):
+                return
+            assert time.monotonic() < ends, "waited a minute"
+            await asyncio.sleep(0.05)
+
+    try:
+        asyncio.run(draw())
     finally:
-        over["loop"].call_soon_threadsafe(over["stop"].set)
-        thread.join(30)
-    assert not thread.is_alive()
+        browser.kill()
+        browser.wait(30)
 
 
 def test_the_two_scripts_of_the_readme_run_in_a_copied_folder(drawn, tmp_path):

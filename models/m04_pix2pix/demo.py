@@ -26,6 +26,8 @@ quiet_start()  # TensorFlow without its start-up messages
 import numpy as np
 import pairs
 import runner
+import tornado.httpserver
+import tornado.netutil
 import tornado.web
 from evaluate import Translator, to_bytes
 from pictures import HERE, list_pictures
@@ -157,19 +159,29 @@ def make_app(args: argparse.Namespace) -> tornado.web.Application:
     )
 
 
-async def serve(args: argparse.Namespace) -> None:
-    """Answer until Ctrl-C or SIGTERM."""
+def listen(args: argparse.Namespace) -> tuple[tornado.httpserver.HTTPServer, int]:
+    """Start to answer at `--host` and `--port`; returns the server and the port it got.
+
+    Raises:
+        Stop: no training to load, or the port is taken.
+    """
     app = make_app(args)
     try:
-        server = app.listen(args.port, args.host, max_buffer_size=LARGEST)
+        sockets = tornado.netutil.bind_sockets(args.port, args.host)
     except OSError as error:
         raise runner.Stop(
             f"cannot listen at {args.host}:{args.port} ({error.strerror}): try --port 0"
         ) from None
-    port = next(iter(server._sockets.values())).getsockname()[1]
+    server = tornado.httpserver.HTTPServer(app, max_buffer_size=LARGEST)
+    server.add_sockets(sockets)
+    return server, sockets[0].getsockname()[1]
+
+
+async def serve(args: argparse.Namespace) -> None:
+    """Answer until Ctrl-C or SIGTERM."""
+    server, port = listen(args)
     print(f"draw at http://{args.host}:{port}/ (Ctrl-C ends it)", flush=True)
-    over = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    over, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, over.set)
