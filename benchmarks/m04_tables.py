@@ -39,8 +39,10 @@ def quality_table() -> str:
         for name, row in ((name, result["rows"][key]) for key, name in QUALITY.items())
     ]
     training = result["training"]
+    steps, planned = result["step"], training["config"]["steps"]
+    of = "" if steps == planned else f" of {planned:,}: a training that has not ended"
     below = (
-        f"Means over {result['pictures']} held-out pictures after {result['step']:,} steps, {training['minutes']:.1f} "
+        f"Means over {result['pictures']} held-out pictures after {steps:,} steps{of}, {training['minutes']:.1f} "
         f"minutes of training, seed {training['config']['seed']}. L1 is lower than the outline's on "
         f"{result['better_than']['copy']:.0%} of the pictures and lower than the nearest cat's on "
         f"{result['better_than']['nearest']:.0%}. {sentence(result['machine'])}."
