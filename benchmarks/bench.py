@@ -45,9 +45,9 @@ PARTS: dict[str, list[Script]] = {
     ],
     "models": [
         Script("benchmarks.gan_speed"),
-        Script("benchmarks.m04_speed"),
-        Script("benchmarks.m05_speed"),
-        Script("benchmarks.m06_speed"),
+        Script("benchmarks.m04_pix2pix", ("speed",), rounds=False),
+        Script("benchmarks.m05_segmentation", ("speed",), rounds=False),
+        Script("benchmarks.m06_seq2seq", ("speed",), rounds=False),
         Script("benchmarks.peer_models", ("dcgan", "pix2pix"), peers=True, only_with_peers=True),
     ],
     "startup": [Script("benchmarks.startup")],

@@ -24,16 +24,20 @@ def methods_table() -> str:
     """100 batches of 128 pictures: the ways of 2018, of today, and the decode limit."""
     result = read()
     rows = []
-    for name, row in result["rows"].items():
-        before = f"{row['seconds_2018']:g}" if row["seconds_2018"] else ""
+    for name, row in (result["rows"] | result.get("peers", {})).items():
+        before = f"{row['seconds_2018']:g}" if row.get("seconds_2018") else ""
         share = "" if "JPEG" in name or "cached" in name else f"{row['share_of_limit']:.0%}"
         first = f"{row['first_batch_s']:.2f}" if row["first_batch_s"] else ""
         spread = f"{row['low']:.1f} to {row['high']:.1f}"
         rows.append(f"| {name} | {before} | {row['s']:.1f} | {spread} | {first} | {share} |")
     head = "| way | 2018, s | s | range | first batch, s | of the decode limit |\n|---|---|---|---|---|---|"
+    disturbed = [name for name, row in result["rows"].items() if row["disturbed"]]
+    beside = f", PyTorch {result['pytorch']}" if "pytorch" in result else ""
+    note = f" **The machine was busy** in {', '.join(disturbed)}." if disturbed else ""
     below = (
         f"Seconds for 100 batches of 128 PNGs of 256×256, one pass of {result['batches_measured']} batches times "
-        f"{result['scaled_by']}; 2018 on another machine, with a mechanical disk. {sentence(result['machine'])}."
+        f"{result['scaled_by']}; 2018 on another machine, with a mechanical disk. {sentence(result['machine'])}"
+        f"{beside}.{note}"
     )
     return "\n".join([head, *rows]) + f"\n\n{below}\n"
 

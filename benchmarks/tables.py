@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import gan_table, m01_tables, m04_tables, model_tables, t11_tables
+from benchmarks import bench_tables, gan_table, m01_tables, m04_tables, model_tables, t11_tables
 from tools.machine import sentence
 from tools.notebooks import SCRIPTS, minutes_text
 
@@ -100,6 +100,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gan-quality": gan_table.table,
     **model_tables.TABLES,
     **m04_tables.TABLES,
+    **bench_tables.TABLES,
 }
 
 

@@ -1,0 +1,214 @@
+"""The tables of benchmarks/README.md that no lesson or model has of its own, as Markdown, from the result files."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+from benchmarks.turns import busy_sentence
+from tools.machine import sentence
+from utils.lesson import RESULTS
+
+FAST, FAST_LOW = "written by hand", "written by hand, bfloat16 products"
+KERAS = ("Keras layers", "Keras layers, unroll=True")
+TWO_LAYERS = ("LSTM-2", "GRU-2", "Bi-GRU-2")
+COPY_LIMIT, PLAIN_PNG = "copy limit", "shuffle paths, decode"
+OF_2018 = ("one-shot", "initializable")
+NO_PEERS = "PyTorch not measured"
+
+
+def read(name: str) -> dict:
+    """A result file by its stem.
+
+    Raises:
+        ValueError: it was not measured.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        part = {"T_05_speed": "T_05"}.get(name, name)
+        raise ValueError(f"{path.name} is missing. Make it:  make bench B={part}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def lines(head: str, rows: list[str], below: str) -> str:
+    rule = "|" + "---|" * (head.count("|") - 1)
+    return "\n".join([head, rule, *rows]) + f"\n\n{below}\n"
+
+
+def on(result: dict) -> str:
+    """Machine, versions and date, and whether the machine was busy."""
+    beside = f", PyTorch {result['pytorch']}" if "pytorch" in result else ""
+    return f"{sentence(result['machine'])}{beside}.{busy_sentence(result.get('foreign', 0.0))}"
+
+
+def relative_spread(cells: list[tuple[float, list[float]]]) -> str:
+    """How far apart the quartiles are, relative to the median: of the usual cell and of the worst."""
+    widths = [(high - low) / middle for middle, (low, high) in cells]
+    return (
+        f"the quartiles lie {statistics.median(widths):.0%} of it apart, {max(widths):.0%} in the worst cell"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- T_05
+def t05_rows() -> tuple[dict, dict[str, dict[str, float]]]:
+    """The result, and row -> column -> seconds."""
+    result = read("T_05_speed")
+    rows = [*result["rows"], *result.get("peers", [])]
+    cells = {row["name"]: dict(zip(result["columns"], row["seconds"])) for row in rows}
+    return result, {name: {c: s for c, s in row.items() if s is not None} for name, row in cells.items()}
+
+
+def t05_table() -> str:
+    """Seconds for 500 training and 100 test batches, by network and form."""
+    result, cells = t05_rows()
+    columns = result["columns"]
+    peers = [row["name"] for row in result.get("peers", [])]
+
+    def line(name: str, values: dict, form: str) -> str:
+        return (
+            f"| {name} | " + " | ".join(f"{values[c]:{form}}" if c in values else "" for c in columns) + " |"
+        )
+
+    rows = [
+        line(f"**{name}**" if name in (FAST, FAST_LOW) else name, row, ".1f") for name, row in cells.items()
+    ]
+    fast = [(f"{FAST} / the faster of Keras", FAST, KERAS)]
+    fast += [(f"{own} / PyTorch", own, peers) for own in (FAST, FAST_LOW) if peers]
+    for name, own, others in fast:
+        ratios = {
+            c: cells[own][c] / min(cells[other][c] for other in others)
+            for c in columns
+            if c in cells[own] and all(c in cells[other] for other in others)
+        }
+        rows.append(line(f"*{name}*", ratios, ".2f"))
+    known = [
+        (seconds, quartiles)
+        for row in [*result["rows"], *result.get("peers", [])]
+        for seconds, quartiles in zip(row["seconds"], row.get("quartiles", []))
+        if seconds and quartiles
+    ]
+    spread = f"; {relative_spread(known)}" if known else ""
+    versions = next((c["pytorch"] for c in result.get("measured", {}).values() if "pytorch" in c), None)
+    below = f"Seconds. The {result['method']}{spread}. {on({**result, **({'pytorch': versions} if versions else {})})}"
+    return lines("| | " + " | ".join(columns) + " |", rows, below)
+
+
+# ----------------------------------------------------------------------------------------------------------- T_10
+def t10_table() -> str:
+    """Milliseconds for 100 batches, and how many times the copy limit that is."""
+    result = read("T_10")
+    limit, rows = result["rows"][COPY_LIMIT]["ms"], []
+    for name, row in (result["rows"] | result.get("peers", {})).items():
+        low, high = row.get("quartiles", [row["low"], row["high"]])
+        before = f"{row['seconds_2018'] * 1e3:,.0f}" if row["seconds_2018"] else ""
+        old = name.startswith(OF_2018)
+        digits = 0 if row["ms"] >= 100 else 1
+        shown = f"{row['ms']:,.{digits}f}{' (scaled up)' if row['scaled'] else ''}"
+        times = f"{row['ms'] / limit:,.{0 if row['ms'] > 100 * limit else 1}f}"
+        between = f"{low:,.{digits}f} to {high:,.{digits}f}"
+        rows.append(f"| {'2018: ' * old}{name} | {before} | {shown} | {between} | {times} |")
+    below = (
+        "Milliseconds for 100 batches of 128 out of 55,000 rows; medians of rounds in which all rows take turns; "
+        f"numbers behind the names are sizes of shuffle buffers. {on(result)}"
+    )
+    return lines("| way | published in 2018 | ms | quartiles | × the copy limit |", rows, below)
+
+
+# --------------------------------------------------------------------------------------------------------- models
+def peers_table() -> str:
+    """A training step of three models, ours and PyTorch's; a sentence in its place where nobody measured it."""
+    if not (RESULTS / "peer_models.json").exists():
+        return "Not measured yet: `make bench PEERS=1` does.\n"
+    result = read("peer_models")
+    rows = []
+    for network, cell in result["networks"].items():
+        ours, other = cell["ours"], cell["pytorch"]
+        best = min(other["eager"]["median"], other["channels_last"]["median"])
+        rows.append(
+            f"| {network} | **{ours['ours']['median']:.1f}** | {other['eager']['median']:.1f} "
+            f"| {other['channels_last']['median']:.1f} | {ours['ours']['median'] / best:.2f} "
+            f"| **{ours['bfloat16']['median']:.1f}** | {other['bfloat16']['median']:.1f} "
+            f"| {ours['bfloat16']['median'] / other['bfloat16']['median']:.2f} |"
+        )
+    known = [
+        (row["median"], row["quartiles"])
+        for cell in result["networks"].values()
+        for side in ("ours", "pytorch")
+        for row in cell[side].values()
+    ]
+    foreign = max(cell["foreign"] for cell in result["networks"].values())
+    below = (
+        f"Milliseconds a step, medians of rounds in turns; {relative_spread(known)}. A ratio below 1 means that ours "
+        f"is faster. {on({**result, 'foreign': foreign})}"
+    )
+    head = (
+        "| a step of | ours, float32 | PyTorch eager | PyTorch channels_last, fused Adam | ours / its best "
+        "| ours, bfloat16 | PyTorch bfloat16 | ratio |"
+    )
+    return lines(head, rows, below)
+
+
+def startup_table() -> str:
+    """Imports, the first step, JupyterLab."""
+    result = read("startup")
+    rows = [
+        f"| {name} | {row['median']:.3g} s | {row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g} |"
+        for name, row in result["rows"].items()
+    ]
+    if "cold_s" in result:
+        rows.append(f"| `make lab` in a fresh clone, set-up included | {result['cold_s']:.0f} s | once |")
+    rounds = next(iter(result["rows"].values()))["rounds"]
+    return lines("| | median | quartiles |", rows, f"{rounds} rounds in turns. {on(result)}")
+
+
+# -------------------------------------------------------------------------------------------------------- targets
+def target(what: str, value: float | None, limit: float, at_most: bool = True, form: str = ".2f") -> str:
+    """One line: what was aimed at, what was measured, whether it was reached."""
+    aim = f"{'at most' if at_most else 'at least'} {limit:{form}}"
+    if value is None:
+        return f"| {what} | {aim} | {NO_PEERS} | |"
+    reached = value <= limit if at_most else value >= limit
+    return f"| {what} | {aim} | {value:{form}} | {'reached' if reached else '**missed**'} |"
+
+
+def targets_table() -> str:
+    """What we aimed at and what came out, in one place."""
+    result, cells = t05_rows()
+    peer = next((row["name"] for row in result.get("peers", [])), None)
+    rows = []
+    for column in TWO_LAYERS:
+        for own in (FAST, FAST_LOW):
+            value = cells[own][column] / cells[peer][column] if peer and column in cells[peer] else None
+            rows.append(target(f"T_05, {column}: {own} / PyTorch", value, 0.85))
+    worst = max(
+        cells[FAST][c] / min(cells[name][c] for name in KERAS) for c in result["columns"] if c in cells[FAST]
+    )
+    rows.append(target(f"T_05, any network: {FAST} / Keras' layers", worst, 1.0))
+    ways = read("T_10")["rows"]
+    today = [name for name in ways if not name.startswith((*OF_2018, COPY_LIMIT, "NumPy"))]
+    best = min(ways[name]["ms"] for name in today)
+    rows.append(target("T_10: best `tf.data` / copy limit", best / ways[COPY_LIMIT]["ms"], 3.0))
+    png = read("T_11")["rows"][PLAIN_PNG]["share_of_limit"]
+    rows.append(target("T_11: PNG to float32, share of the decode limit", png, 0.85, at_most=False))
+    path = RESULTS / "peer_models.json"
+    networks = json.loads(path.read_text(encoding="utf-8"))["networks"] if path.exists() else {}
+    for network, limit in (("m01 without", 0.9), ("m01 with", 0.8)):
+        for form, name in (
+            ("eager", "PyTorch eager"),
+            ("channels_last", "PyTorch channels_last, fused Adam"),
+        ):
+            value = None
+            if network in networks:
+                cell = networks[network]
+                value = cell["ours"]["ours"]["median"] / cell["pytorch"][form]["median"]
+            rows.append(target(f"{network} batch normalization: ours / {name}", value, limit))
+    return lines("| | aim | measured | |", rows, "Ratios of medians from the tables below.")
+
+
+TABLES = {
+    "bench-targets": targets_table,
+    "t05-speed": t05_table,
+    "t10-ways": t10_table,
+    "bench-peers": peers_table,
+    "bench-startup": startup_table,
+}
