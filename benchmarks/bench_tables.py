@@ -150,6 +150,8 @@ def peers_table() -> str:
 
 def startup_table() -> str:
     """Imports, the first step, JupyterLab."""
+    if not (RESULTS / "startup.json").exists():
+        return "Not measured yet: `make bench B=startup` does.\n"
     result = read("startup")
     rows = [
         f"| {name} | {row['median']:.3g} s | {row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g} |"
