@@ -84,6 +84,8 @@ def speed() -> None:
     import train
     from runner import tf
 
+    tf.get_logger().setLevel("ERROR")  # each form is compiled anew, on purpose
+    jieba.setLogLevel("WARNING")
     jieba.initialize()
     sentences = corpus.load().train[:8000]
     texts = ["".join(sentence) for sentence in sentences[:1500]]
@@ -97,8 +99,8 @@ def speed() -> None:
         tagger = segmenter.make_tagger(vars(args), vocabulary, training=True)
         step_function = train.make_step(args, tagger, layers.Adam(tagger.trainable_variables, 1.0))
         step = tf.function(step_function, autograph=False, reduce_retracing=True)
-        some = batches.batches(args, strategy, data, 0)
-        some = [next(some) for _ in range(3 * STEPS)]
+        source = batches.batches(args, strategy, data, 0)
+        some = [next(source) for _ in range(3 * STEPS)]
         for batch in some[:3]:
             step(tf.constant(0, tf.int64), *batch)
         count = [0]

@@ -30,6 +30,7 @@ class Segmenter:
         self._best = tf.function(
             lambda *text: tagger.decode(tagger.scores(*text), text[-1]),  # the last are the lengths
             input_signature=[table, table, hints, tf.TensorSpec([None], tf.int32)],
+            autograph=False,
         )
 
     def tags(self, texts: Sequence[str]) -> list[np.ndarray]:
