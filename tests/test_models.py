@@ -9,7 +9,14 @@ import sys
 import pytest
 from model_folders import MODELS, copy_alone, modules
 
-EXPECTED = {"m01_batch_normalization", "m02_dcgan", "m03_wgan", "m04_pix2pix", "m05_sequence_labeling", "m06_seq2seq"}
+EXPECTED = {
+    "m01_batch_normalization",
+    "m02_dcgan",
+    "m03_wgan",
+    "m04_pix2pix",
+    "m05_sequence_labeling",
+    "m06_seq2seq",
+}
 FOLDERS = sorted(path.name for path in MODELS.iterdir() if path.is_dir() and list(path.glob("*.py")))
 # Kept in m02_dcgan; the other folders hold copies, so that each runs alone.
 SHARED = ("runner.py", "pictures.py", "layers.py")
@@ -42,6 +49,14 @@ def test_shared_files_are_equal(name):
         same = copy.read_bytes() == original.read_bytes()
         mend = f"cp models/m02_dcgan/{name} models/{copy.parent.name}/{name}"
         assert same, f"{copy.parent.name}/{name} differs from m02_dcgan's. Change that one, then:  {mend}"
+
+
+def test_the_corpus_of_words_and_of_pinyin_is_the_same():
+    original, copy = MODELS / "m05_sequence_labeling" / "corpus.py", MODELS / "m06_seq2seq" / "corpus.py"
+    mend = "cp models/m05_sequence_labeling/corpus.py models/m06_seq2seq/"
+    assert copy.read_bytes() == original.read_bytes(), (
+        f"m06 has another corpus.py than m05. Change that one, then:  {mend}"
+    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
