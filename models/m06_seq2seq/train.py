@@ -1,6 +1,6 @@
 """Train an input method: pinyin syllables become Chinese characters.
 
-    python train.py                                                    # about MINUTES minutes on a two-core CPU
+    python train.py                                                    # about ten minutes of one core
     python train.py --no-constrain --output_dir runs/m06_free          # the decoder may write any character
     python train.py --model transformer --output_dir runs/m06_transformer
 
