@@ -121,10 +121,10 @@ def halves(part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thumbnails(outlines: np.ndarray) -> np.ndarray:
-    """Outlines blurred and shrunk to 32×32, as vectors: lines that nearly meet then count as near."""
-    ink = 255.0 - outlines[..., 0]
-    blurred = ndimage.gaussian_filter(ink, (0, 6, 6))[:, 4::8, 4::8]
-    return blurred.reshape(len(outlines), -1)
+    """Outlines shrunk to 32×32 and blurred, as vectors: lines that nearly meet then count as near."""
+    ink = 255 - outlines[..., 0]
+    small = ink.reshape(len(ink), 32, 8, 32, 8).mean(axis=(2, 4))
+    return ndimage.gaussian_filter(small, (0, 0.75, 0.75)).reshape(len(ink), -1)
 
 
 def nearest(outlines: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -153,14 +153,16 @@ def score_all(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return evaluate.mean_scores([evaluate.scores(output, target) for output, target in zip(outputs, targets)])
 
 
-def training_facts(run: Path) -> dict:
-    """Steps, minutes and loss lines of a training, from its log."""
+def training_facts(run: Path, last: int | None = None) -> dict:
+    """Minutes of a training up to step `last` and its main flags, from its log and `config.json`."""
     log = (run / "train.log").read_text()
     rows = [
         (int(step), float(rate)) for step, rate in re.findall(r"^step +(\d+)/.* ([\d.]+) steps/s", log, re.M)
     ]
     seconds, before = 0.0, 0
     for step, rate in rows:
+        if last is not None and step > last:
+            break
         seconds += max(0, step - before) / rate
         before = step
     config = json.loads((run / "config.json").read_text())
@@ -233,7 +235,7 @@ def quality(args: argparse.Namespace) -> None:
         "pictures": len(cats),
         "step": scored["step"],
         "better_than": better,
-        "training": training_facts(run),
+        "training": training_facts(run, scored["step"]),
     }
     write_json(RESULTS / "m04_quality.json", {**result, "machine": facts()})
     pick = list(SHOWN)
