@@ -26,7 +26,7 @@ from PIL import Image
 from scipy import ndimage
 
 from tools.machine import facts
-from utils.lesson import DATA, FIGS, REPO, RESULTS, RUNS, write_json
+from utils.lesson import DATA, FIGS, REPO, RESULTS, RUNS, quiet_start, write_json
 
 FOLDER = REPO / "models" / "m04_pix2pix"
 SPEED = {  # name: flags
@@ -147,6 +147,7 @@ def written(target: Path, kind: str) -> np.ndarray:
 
 def score_all(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Mean L1, PSNR and SSIM by the model's own functions."""
+    quiet_start()
     sys.path.insert(0, str(FOLDER))
     import evaluate
 
