@@ -37,8 +37,11 @@ def accuracy_table() -> str:
     result = read("accuracy")
     runs, summary = result["runs"], result["summary"]
     seeds = [name for name in runs if name.startswith("seed")]
-    cells = [f"{summary[name]['mean']:.2f} ± {summary[name]['std']:.2f}" for name in FIGURES]
-    rows = [f"| **this tagger**, mean and spread of {len(seeds)} seeds | " + " | ".join(cells) + " |"]
+    several = len(seeds) > 1
+    spread = lambda name: f" ± {summary[name]['std']:.2f}" if several else ""
+    cells = [f"{summary[name]['mean']:.2f}{spread(name)}" for name in FIGURES]
+    title = f"mean and spread of {len(seeds)} seeds" if several else "one seed"
+    rows = [f"| **this tagger**, {title} | " + " | ".join(cells) + " |"]
     one = lambda figures: " | ".join(f"{100 * figures[name]:.2f}" for name in FIGURES)
     for name, title in ABLATIONS.items():
         if name in runs:

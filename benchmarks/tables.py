@@ -16,7 +16,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import bench_tables, gan_table, m01_tables, m04_tables, m06_tables, model_tables, t11_tables
+from benchmarks import (
+    bench_tables,
+    gan_table,
+    m01_tables,
+    m04_tables,
+    m05_tables,
+    m06_tables,
+    model_tables,
+    t11_tables,
+)
 from tools.machine import sentence
 from tools.notebooks import SCRIPTS, minutes_text
 
@@ -97,6 +106,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "t11-methods": t11_tables.methods_table,
     "t11-threads": t11_tables.threads_table,
     **m01_tables.TABLES,
+    **m05_tables.TABLES,
     **m06_tables.TABLES,
     "gan-quality": gan_table.table,
     **model_tables.TABLES,
