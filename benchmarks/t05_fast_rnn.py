@@ -41,6 +41,16 @@ def _weight_gradient(x: tf.Tensor, dz: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return _matmul(x, dz, dtype, transpose_a=True)
 
 
+def _d_tanh(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """`dy * (1 - y²)`, the gradient by x where y = tanh(x), in one operation instead of three."""
+    return tf.raw_ops.TanhGrad(y=y, dy=dy)
+
+
+def _d_sigmoid(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """`dy * y * (1 - y)`, the gradient by x where y = sigmoid(x), in one operation instead of three."""
+    return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
+
+
 def _before(outputs: list[tf.Tensor]) -> tf.Tensor:
     """The state that each step started from: zeros, then all outputs but the last. `(steps, batch, units)`."""
     return tf.stack([tf.zeros_like(outputs[0]), *outputs[:-1]])
@@ -65,14 +75,16 @@ def lstm_layer(
     @tf.custom_gradient
     def layer(x, kernel, recurrent, bias):
         recurrent_low = tf.cast(recurrent, dtype)  # rounded once, not at every step
+        units = recurrent.shape[0]
         inputs = tf.unstack(_all_steps(x, kernel, dtype) + bias)  # steps × (batch, 4 * units)
         h = c = None
         saved, outputs = [], []
         for z in inputs:
             if h is not None:
                 z += _matmul(h, recurrent_low, dtype)
-            i, f, g, o = tf.split(z, 4, axis=1)
-            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+            i_f, g, o = tf.split(z, [2 * units, units, units], axis=1)
+            i, f = tf.split(tf.sigmoid(i_f), 2, axis=1)  # one operation for two gates
+            g, o = tf.tanh(g), tf.sigmoid(o)
             c_before = tf.zeros_like(g) if c is None else c
             c = f * c_before + i * g
             tanh_c = tf.tanh(c)
@@ -86,15 +98,15 @@ def lstm_layer(
                 i, f, g, o, c_before, tanh_c = saved[step]
                 if dh_next is not None:
                     dh += dh_next
-                dc = dh * o * (1.0 - tanh_c * tanh_c)
+                dc = _d_tanh(tanh_c, dh * o)
                 if dc_next is not None:
                     dc += dc_next
                 dz = tf.concat(
                     [
-                        dc * g * i * (1.0 - i),
-                        dc * c_before * f * (1.0 - f),
-                        dc * i * (1.0 - g * g),
-                        dh * tanh_c * o * (1.0 - o),
+                        _d_sigmoid(i, dc * g),
+                        _d_sigmoid(f, dc * c_before),
+                        _d_tanh(g, dc * i),
+                        _d_sigmoid(o, dh * tanh_c),
                     ],
                     axis=1,
                 )
@@ -154,9 +166,9 @@ def gru_layer(
                 z, r, g, h_before, from_state = saved[step]
                 if dh_next is not None:
                     dh += dh_next
-                dg = dh * (1.0 - z) * (1.0 - g * g)
-                dz = dh * (h_before - g) * z * (1.0 - z)
-                dr = dg * from_state * r * (1.0 - r)
+                dg = _d_tanh(g, dh * (1.0 - z))
+                dz = _d_sigmoid(z, dh * (h_before - g))
+                dr = _d_sigmoid(r, dg * from_state)
                 d_input_all.append(tf.concat([dz, dr, dg], axis=1))
                 d_state = tf.concat([dz, dr, dg * r], axis=1)
                 d_state_all.append(d_state)

@@ -275,6 +275,21 @@ def earlier(machine: dict) -> dict[str, dict]:
     return stored.get("measured", {}) if same else {}
 
 
+def write(measured: dict[str, dict], rounds: int, machine: dict) -> None:
+    """The result file from the columns measured so far."""
+    result = {
+        "what": "seconds for 500 training and 100 test batches of 100; 28 rows of 28, 256 units",
+        "command": "python -m benchmarks.t05_speed",
+        "method": f"median of {rounds} rounds of {TRAIN} + {TEST} batches, in turns, times {FULL}",
+        "rounds": rounds,
+        "foreign": float(np.median([column["foreign"] for column in measured.values()])),
+        **table(measured),
+        "measured": measured,
+        "machine": machine,
+    }
+    write_json(RESULT, result)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = {column_name(*network): network for network in NETWORKS}
@@ -295,17 +310,7 @@ def main(argv: list[str] | None = None) -> None:
             keras.backend.clear_session()
             figures = {name: cell["median"] for name, cell in (found["forms"] | found["peers"]).items()}
             print(column, figures, flush=True)
-    result = {
-        "what": "seconds for 500 training and 100 test batches of 100; 28 rows of 28, 256 units",
-        "command": "python -m benchmarks.t05_speed",
-        "method": f"median of {args.rounds} rounds of {TRAIN} + {TEST} batches, in turns, times {FULL}",
-        "rounds": args.rounds,
-        "foreign": float(np.median([column["foreign"] for column in measured.values()])),
-        **table(measured),
-        "measured": measured,
-        "machine": machine,
-    }
-    write_json(RESULT, result)
+            write(measured, args.rounds, machine)  # an interrupted run keeps what it has
     print(f"written: {os.path.relpath(RESULT)}")
 
 
