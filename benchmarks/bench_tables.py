@@ -88,8 +88,11 @@ def t05_table() -> str:
         if seconds and quartiles
     ]
     spread = f"; {relative_spread(known)}" if known else ""
-    versions = next((c["pytorch"] for c in result.get("measured", {}).values() if "pytorch" in c), None)
-    below = f"Seconds. The {result['method']}{spread}. {on({**result, **({'pytorch': versions} if versions else {})})}"
+    measured = result.get("measured", {})
+    versions = next(({"pytorch": c["pytorch"]} for c in measured.values() if "pytorch" in c), {})
+    alone = [column for column, cell in measured.items() if versions and not cell["peers"]]
+    apart = f" Measured in another run, without PyTorch: {', '.join(alone)}." if alone else ""
+    below = f"Seconds. The {result['method']}{spread}.{apart} {on({**result, **versions})}"
     return lines("| | " + " | ".join(columns) + " |", rows, below)
 
 
