@@ -1,6 +1,6 @@
 """Train a tagger that cuts Chinese text into words.
 
-    python train.py                                       # on the People's Daily, four minutes on two cores
+    python train.py                                       # on the People's Daily, three minutes on two cores
     python train.py --no-crf --output_dir runs/softmax    # each character for itself
     python train.py --train_path pku_training.utf8 --test_path pku_test_gold.utf8 --output_dir runs/pku
 
