@@ -49,7 +49,7 @@ LOSSES_FLAGS = (
     "--preset cpu --crop 128 --scale_size 128 --ngf 16 --ndf 16 --steps 2000 --ema 0.99 --log_every 100 "
     "--sample_every 1000 --save_every 500"
 )
-SHOWN = (1, 3, 5, 7, 12, 14)  # numbers of the test pictures in the figures, chosen before any was looked at
+SHOWN = (1, 3, 5, 7, 12, 14)  # numbers of the test pictures in the figures, chosen before any was generated
 
 WORKER = """
 import json, sys, time
