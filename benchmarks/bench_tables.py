@@ -126,13 +126,14 @@ def peers_table() -> str:
     rows = []
     for network, cell in result["networks"].items():
         ours, other = cell["ours"], cell["pytorch"]
-        best = min(other["eager"]["median"], other["channels_last"]["median"])
-        rows.append(
-            f"| {network} | **{ours['ours']['median']:.1f}** | {other['eager']['median']:.1f} "
-            f"| {other['channels_last']['median']:.1f} | {ours['ours']['median'] / best:.2f} "
-            f"| **{ours['bfloat16']['median']:.1f}** | {other['bfloat16']['median']:.1f} "
-            f"| {ours['bfloat16']['median'] / other['bfloat16']['median']:.2f} |"
-        )
+        best = min(("eager", "channels_last"), key=lambda form: other[form]["median"])
+        cells = [ours["ours"], other["eager"], other["channels_last"], ours["bfloat16"], other["bfloat16"]]
+        shown = [f"{row['median']:.1f} ({row['fastest']:.1f})" for row in cells]
+        ratios = [
+            f"{a['median'] / b['median']:.2f} ({a['fastest'] / b['fastest']:.2f})"
+            for a, b in ((ours["ours"], other[best]), (ours["bfloat16"], other["bfloat16"]))
+        ]
+        rows.append(f"| {network} | " + " | ".join([*shown[:3], ratios[0], *shown[3:], ratios[1]]) + " |")
     known = [
         (row["median"], row["quartiles"])
         for cell in result["networks"].values()
@@ -141,8 +142,8 @@ def peers_table() -> str:
     ]
     foreign = max(cell["foreign"] for cell in result["networks"].values())
     below = (
-        f"Milliseconds a step, medians of rounds in turns; {relative_spread(known)}. A ratio below 1 means that ours "
-        f"is faster. {on({**result, 'foreign': foreign})}"
+        f"Milliseconds a step, median of the rounds and in brackets the fastest; {relative_spread(known)}. A ratio "
+        f"below 1 means that ours is faster. {on({**result, 'foreign': foreign})}"
     )
     head = (
         "| a step of | ours, float32 | PyTorch eager | PyTorch channels_last, fused Adam | ours / its best "

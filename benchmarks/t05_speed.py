@@ -239,8 +239,8 @@ def measure(kind: str, layers: int, rounds: int, data, peer: Peer | None) -> dic
 
 
 def matrix(weight) -> bool:
-    """Whether a weight of Keras is a matrix or a kernel. Biases differ from library to library."""
-    return len(weight.shape) > 1 and min(weight.shape) > 2
+    """Whether a weight of Keras is a matrix or a kernel; biases differ from library to library."""
+    return len(weight.shape) > 1 and weight.shape[0] != 2  # a GRU of Keras has its two biases in one array
 
 
 def column_name(kind: str, layers: int) -> str:

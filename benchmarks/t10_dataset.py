@@ -136,8 +136,8 @@ def copy_limit(images: np.ndarray) -> None:
 
 
 KEPT = "permuted bytes, freed memory kept"
-# glibc gives a freed megabyte back to the system and asks for it again for the next batch; each of its pages then has
-# to be filled with zeros first. These settings let it keep what it has. They work from the start of a program only.
+# glibc may give freed memory back to the system, which has to fill new pages with zeros for the next batch. These
+# settings let it keep what it has; they work from the start of a program only. The row tests whether this matters.
 KEEP = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
