@@ -49,6 +49,7 @@ class Meter:
 def spread(values: list[float], digits: int = 3) -> dict[str, float | list[float] | int]:
     """Median, quartiles, extremes and number of the values, rounded."""
     low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    low, high = max(low, min(values)), min(high, max(values))  # of two values they would lie outside
     return {
         "median": round(middle, digits),
         "quartiles": [round(low, digits), round(high, digits)],
