@@ -1,6 +1,6 @@
 """Train a convolutional network on MNIST, with batch normalization or without.
 
-    python train.py                                       # with, about MINUTES minutes on a two-core CPU
+    python train.py                                       # with, about two minutes on a two-core CPU
     python train.py --no-batch_norm --output_dir runs/plain
     python train.py --learning_rate 0.03 --steps 500      # what the plain network cannot do
     python train.py --no-update_averages --steps 500      # the classic mistake: good in training, useless afterwards
