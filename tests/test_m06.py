@@ -380,9 +380,12 @@ def test_a_wider_beam_is_no_worse_than_greedy_and_its_scores_are_right(constrain
         made = small_network(constrain=constrain, seed=seed)
         _, gained = search.greedy(made, tf.constant(SENTENCES))
         wide, scores = search.beam(made, tf.constant(SENTENCES), 6)
-        assert (scores[:, 0].numpy() >= gained.numpy() - 1e-4).all()
+        if (
+            constrain
+        ):  # no theorem, as the best beginning may be given up; but six are plenty for these sentences
+            assert (scores[:, 0].numpy() >= gained.numpy() - 1e-4).all()
         assert (scores[:, 1:].numpy() <= scores[:, :-1].numpy()).all()
-        better += (scores[:, 0].numpy() > gained.numpy() + 1e-3).sum()
+        better += np.sign(np.round(scores[:, 0].numpy() - gained.numpy(), 3)).sum()
         if constrain:
             for symbols, path, value in zip(SENTENCES, wide[:, 0].numpy(), scores[:, 0].numpy()):
                 length = np.count_nonzero(symbols)
@@ -390,7 +393,7 @@ def test_a_wider_beam_is_no_worse_than_greedy_and_its_scores_are_right(constrain
                     value, abs=1e-3
                 )
                 assert (path[length:] == data.PAD).all() and (path[:length] != data.PAD).all()
-    assert better or not constrain, "somewhere the search finds what greedy misses"
+    assert better > 0, "somewhere the search finds what greedy misses"
 
 
 # ------------------------------------------------------------------------------------------------- learning, using it
