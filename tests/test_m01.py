@@ -505,7 +505,7 @@ def test_a_killed_run_ends_as_one_that_was_not(alone, small, tmp_path):
     whole = start(alone / "train.py", *flags, "--output_dir", tmp_path / "whole", cwd=tmp_path)
     killed = start(alone / "train.py", *flags, "--output_dir", tmp_path / "killed", cwd=tmp_path)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("checkpoints/ckpt-*.index")):
+    while not list((tmp_path / "killed").glob("checkpoints/checkpoint")):
         assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)

@@ -555,7 +555,7 @@ def test_killed_at_any_moment_the_run_ends_with_the_same_bits(alone, drawn, trai
     folder, argv = tmp_path / "killed", [*flags(drawn, tmp_path / "killed"), *LONG]
     process = start(alone / "dcgan.py", *argv, cwd=tmp_path)
     try:
-        while process.poll() is None and not list(folder.glob("checkpoints/ckpt-*.index")):
+        while process.poll() is None and not list(folder.glob("checkpoints/checkpoint")):
             time.sleep(0.01)
         delay = random.uniform(0, 0.8)
         time.sleep(delay)

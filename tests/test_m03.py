@@ -513,7 +513,7 @@ def test_killed_and_started_again_the_run_ends_with_the_same_bits(alone, drawn, 
     folder, more = tmp_path / "killed", ["--save_every", 1, "--steps", 40]
     process = start(alone / "wgan_gp.py", *flags(drawn, folder, *more), cwd=tmp_path)
     try:
-        while process.poll() is None and not list(folder.glob("checkpoints/ckpt-*.index")):
+        while process.poll() is None and not list(folder.glob("checkpoints/checkpoint")):
             time.sleep(0.01)
         delay = random.uniform(0, 0.2)
         time.sleep(delay)

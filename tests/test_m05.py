@@ -746,7 +746,7 @@ def test_killed_at_any_moment_the_run_ends_with_the_same_bits(alone, written, tr
     folder, argv = tmp_path / "killed", [*flags(written, tmp_path / "killed"), *LONG]
     process = start(alone / "train.py", *argv, cwd=tmp_path)
     try:
-        while process.poll() is None and not list(folder.glob("checkpoints/ckpt-*.index")):
+        while process.poll() is None and not list(folder.glob("checkpoints/checkpoint")):
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
