@@ -208,7 +208,8 @@ class Batches:
     """Batches of about `batch_size` symbols, pieces of about one length together.
 
     An epoch is a function of (seed, epoch): the pieces of each length are shuffled and cut into batches, at most one
-    batch a length short of all; then the batches are shuffled. So the step says which batch comes.
+    batch a length short of all; then the batches are shuffled. So the step says which batch comes. A batch has a
+    multiple of 8 rows (of 2 where it has fewer than 8), so that replicas share it evenly.
     """
 
     def __init__(self, buckets: Sequence[Encoded], batch_size: int, seed: int, replicas: int = 1):
@@ -216,7 +217,8 @@ class Batches:
         self.rows = []
         for bucket in self.buckets:
             most = min(len(bucket.symbols), max(1, batch_size // bucket.symbols.shape[1]))
-            self.rows.append(most // replicas * replicas)
+            even = most // 8 * 8 or most // 2 * 2  # the same batches on 1, 2, 4 or 8 replicas
+            self.rows.append(even // replicas * replicas)
         self.plan = [
             (i, k)
             for i, (bucket, rows) in enumerate(zip(self.buckets, self.rows))
