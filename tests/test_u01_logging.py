@@ -197,7 +197,8 @@ def test_level_number(level, number):
 @pytest.mark.parametrize("level", ["LOUD", "", "NOTSET", 0, -1, True, None, 1.5, "20"])
 def test_bad_level_is_named_with_the_choices(level):
     with pytest.raises(
-        ValueError, match=r"take one of DEBUG, INFO, WARN, WARNING, ERROR, CRITICAL"
+        ValueError,
+        match=r"take one of DEBUG, (\w+, )*INFO, WARN, WARNING, ERROR, CRITICAL",  # others add levels
     ) as caught:
         u01.get_logger(NAME, level=level)
     assert str(caught.value).startswith(f"{level!r} is not a logging level")
