@@ -389,7 +389,8 @@ for kind, layers in [("LSTM", 1), ("GRU", 1), ("Bi-GRU", 1), ("GRU", 2), ("Bi-GR
 # - **Bi-GRU against GRU**: with one layer twice the products in a row and twice the arithmetic, and about twice the
 #   time, somewhat less when the two directions, which do not wait for each other, share the cores. With two layers
 #   it is more: the second layer reads both directions of the first, twice as many features.
-# - **Loop against unrolled**: the same arithmetic, and on a processor nearly the same time. Unrolling takes longer to record.
+# - **Loop against unrolled**: the same arithmetic, and on a processor nearly the same time. Unrolling takes longer to
+#   record.
 
 # %%
 bi_gru_over_gru = {}
@@ -433,9 +434,10 @@ for layers in (1, 2):
 
 # %% [markdown]
 # So the second direction explains a factor of two to three. The rest of the 5 does not appear here, and it could not:
-# on a processor the loop itself costs little beside the products in it. A GPU finishes such a small product in microseconds, faster than the
-# loop can decide whether to go on, push on a stack what the gradient will need, and start the next; there the loop
-# would set the pace. We have no GPU of that time to prove it, but nothing else of weight differs in the programs.
+# on a processor the loop itself costs little beside the products in it. A GPU finishes such a small product in
+# microseconds, faster than the loop can decide whether to go on, push on a stack what the gradient will need, and start
+# the next; there the loop would set the pace. We have no GPU of that time to prove it, but nothing else of weight
+# differs in the programs.
 
 # %% [markdown]
 # ## The size of 2018
