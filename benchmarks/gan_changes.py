@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import gan_classifier, gan_quality
 from benchmarks.gan_pictures import read_real
+from benchmarks.gan_speed import PAPER
 from benchmarks.gan_table import draw_samples
 from tools.machine import facts
 from utils.lesson import REPO, RESULTS, write_json
@@ -32,17 +33,7 @@ VARIANTS = {
     "with initial weights N(0, 0.02²)": ["--no-he"],
     "with learning rates 0.0002 and β₂ 0.999": PAPER_RATES,
     "without averaged weights": ["--ema", "0"],
-    "the paper's recipe": [
-        "--d_norm",
-        "batch",
-        "--no-he",
-        "--no-batch_spread",
-        "--r1",
-        "0",
-        "--ema",
-        "0",
-        *PAPER_RATES,
-    ],
+    "the paper's recipe": [*PAPER, "--ema", "0", *PAPER_RATES],
 }
 FOLDER = REPO / "build" / "gan_changes"
 

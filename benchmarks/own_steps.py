@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from benchmarks.gan_speed import QUARTER
 from benchmarks.peers.serve import serve, timed
 from utils.lesson import REPO
 
@@ -58,19 +59,7 @@ def dcgan(low: bool) -> Made:
     sys.path.insert(0, str(REPO / "models" / "m02_dcgan"))
     import dcgan
 
-    flags = [
-        "--preset",
-        "cpu",
-        "--d_norm",
-        "batch",
-        "--no-he",
-        "--no-batch_spread",
-        "--r1",
-        "0",
-        "--batch_size",
-        "64",
-    ]
-    args = dcgan.parse_args([*flags, *["--mixed_precision"] * low])
+    args = dcgan.parse_args([*QUARTER, *["--mixed_precision"] * low])
     model = dcgan.DCGAN(args)
     return stepper(model, [model.generator, model.discriminator], random_bytes(64, 64, 64, 3))
 

@@ -422,7 +422,7 @@ def test_profiles_surround_single_steps(tmp_path, monkeypatch):
 
 # ------------------------------------------------------------------------------------------------ test mode and export
 @pytest.fixture(scope="module")
-def tested(drawn, trained, tmp_path_factory):
+def translated(drawn, trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("test")
     (folder / "in" / "deep").mkdir(parents=True)
     for number in range(3):
@@ -443,15 +443,17 @@ def tested(drawn, trained, tmp_path_factory):
     return folder
 
 
-def test_test_mode_writes_pictures_scores_and_a_page(tested, drawn):
-    result = json.loads((tested / "out" / "scores.json").read_text())
+def test_test_mode_writes_pictures_scores_and_a_page(translated, drawn):
+    result = json.loads((translated / "out" / "scores.json").read_text())
     assert [row["name"] for row in result["each"]] == [
         "0.png",
         "1.png",
         "2.png",
         os.path.join("deep", "0.png"),
     ]
-    load = lambda row, kind: np.asarray(Image.open(tested / "out" / "images" / f"{row['file']}-{kind}.png"))
+    load = lambda row, kind: np.asarray(
+        Image.open(translated / "out" / "images" / f"{row['file']}-{kind}.png")
+    )
     for row, number in zip(result["each"], (0, 1, 2, 3)):
         source = np.asarray(Image.open(drawn / f"00{number}.png"))
         np.testing.assert_array_equal(load(row, "inputs"), source[:, :32])
@@ -461,9 +463,9 @@ def test_test_mode_writes_pictures_scores_and_a_page(tested, drawn):
         assert np.isclose(row["psnr"], -10 * np.log10(((output - target) ** 2).mean()))
     for name in ("l1", "psnr", "ssim"):
         assert np.isclose(result["mean"][name], np.mean([row[name] for row in result["each"]]))
-    page = (tested / "out" / "index.html").read_text()
+    page = (translated / "out" / "index.html").read_text()
     shown = re.findall(r'src="([^"]+)"', page)
-    assert len(shown) == 12 and all((tested / "out" / path).exists() for path in shown)
+    assert len(shown) == 12 and all((translated / "out" / path).exists() for path in shown)
     assert "http" not in page.replace("<!doctype", ""), "nothing from elsewhere"
 
 
