@@ -45,6 +45,7 @@ PARTS: dict[str, list[Script]] = {
     ],
     "models": [
         Script("benchmarks.gan_speed"),
+        Script("benchmarks.model_steps"),
         Script("benchmarks.m04_pix2pix", ("speed",), rounds=False),
         Script("benchmarks.m05_segmentation", ("speed",), rounds=False),
         Script("benchmarks.m06_seq2seq", ("speed",), rounds=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 
+from benchmarks.model_tables import seconds
 from benchmarks.turns import busy_sentence
 from tools.machine import sentence
 from utils.lesson import RESULTS
@@ -12,7 +13,7 @@ from utils.lesson import RESULTS
 FAST, FAST_LOW = "written by hand", "written by hand, bfloat16 products"
 KERAS = ("Keras layers", "Keras layers, unroll=True")
 TWO_LAYERS = ("LSTM-2", "GRU-2", "Bi-GRU-2")
-COPY_LIMIT, PLAIN_PNG = "copy limit", "shuffle paths, decode"
+COPY_LIMIT, INDEX, PLAIN_PNG = "copy limit", "NumPy index, tf.constant", "shuffle paths, decode"
 OF_2018 = ("one-shot", "initializable")
 NO_PEERS = "PyTorch not measured"
 
@@ -118,6 +119,32 @@ def t10_table() -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- models
+def models_table() -> str:
+    """A step of each model: seconds, share of the machine's convolution peak, memory."""
+    files = [read("gan_speed"), read("model_steps")]
+    rows = []
+    for result in files:
+        for name, row in result["rows"].items():
+            cells = [
+                f"{seconds(row[kind])} | {row[kind]['share_of_peak']:.0%}" for kind in ("float32", "bfloat16")
+            ]
+            memory = row["float32"]["memory_bytes"] / 1e9
+            rows.append(f"| {name} | {' | '.join(cells)} | {row['operations'] / 1e9:.1f} | {memory:.1f} GB |")
+    peaks = [
+        " and ".join(f"{result['peak_operations_per_s'][kind] / 1e9:.0f}" for kind in ("float32", "bfloat16"))
+        for result in files
+    ]
+    machines = list(dict.fromkeys(sentence(result["machine"]) for result in files))
+    busy = max(result["busy_before_percent"] for result in files)
+    below = (
+        f"Median of {files[0]['rounds']} rounds in turns. The peaks in float32 and bfloat16: {peaks[0]} GFLOP/s when "
+        f"the first rows were measured, {peaks[1]} with the last {len(files[1]['rows'])}. "
+        f"{'; '.join(machines)}.{busy_sentence(busy / 100)}"
+    )
+    head = "| a step of | float32, s | of the peak | bfloat16, s | of the peak | 10⁹ operations | memory |"
+    return lines(head, rows, below)
+
+
 def peers_table() -> str:
     """A training step of three models, ours and PyTorch's; a sentence in its place where nobody measured it."""
     if not (RESULTS / "peer_models.json").exists():
@@ -193,7 +220,8 @@ def targets_table() -> str:
     ways = read("T_10")["rows"]
     today = [name for name in ways if not name.startswith((*OF_2018, COPY_LIMIT, "NumPy"))]
     best = min(ways[name]["ms"] for name in today)
-    rows.append(target("T_10: best `tf.data` / copy limit", best / ways[COPY_LIMIT]["ms"], 3.0))
+    for name, what in ((INDEX, "indexing the array"), (COPY_LIMIT, "copy limit")):
+        rows.append(target(f"T_10: best `tf.data` / {what}", best / ways[name]["ms"], 3.0))
     png = read("T_11")["rows"][PLAIN_PNG]["share_of_limit"]
     rows.append(target("T_11: PNG to float32, share of the decode limit", png, 0.85, at_most=False))
     path = RESULTS / "peer_models.json"
@@ -211,8 +239,58 @@ def targets_table() -> str:
     return lines("| | aim | measured | |", rows, "Ratios of medians from the tables below.")
 
 
+# -------------------------------------------------------------------------------------------------------- summary
+def summary_table() -> str:
+    """The tables of 2018 in one: what was published, their code today, this repository's best, PyTorch's best."""
+    rows = []
+
+    def row(what: str, published: float | None, then: float, now: float, peer: float | None) -> None:
+        shown = [
+            "" if s is None else f"{s:.2f} s" if s < 1 else f"{s:.1f} s" for s in (published, then, now, peer)
+        ]
+        rows.append(f"| {what} | {shown[0]} | {shown[1]} | **{shown[2]}** | {shown[3]} |")
+
+    result, cells = t05_rows()
+    published = cells[next(name for name in cells if "2018" in name)]
+    old = [name for name in cells if name.startswith("TF 1.x")]
+    peers = [peer["name"] for peer in result.get("peers", [])]
+    for column in TWO_LAYERS:
+        peer = min((cells[name][column] for name in peers if column in cells[name]), default=None)
+        then = min(cells[name][column] for name in old)
+        now = min(cells[name][column] for name in (FAST, FAST_LOW))
+        row(f"MNIST, {column}: 500 batches and a test", published[column], then, now, peer)
+    t10 = read("T_10")
+    ways, others = t10["rows"], t10.get("peers", {})
+    best = min(ways[name]["ms"] for name in ways if not name.startswith((*OF_2018, COPY_LIMIT, "NumPy")))
+    peer = min((other["ms"] / 1e3 for other in others.values()), default=None)
+    for name in ("one-shot, 5000", "initializable, 5000"):
+        then = ways[name]
+        row(
+            f"100 batches from arrays, {name.partition(',')[0]}",
+            then["seconds_2018"],
+            then["ms"] / 1e3,
+            best / 1e3,
+            peer,
+        )
+    t11 = read("T_11")
+    ways, others = t11["rows"], t11.get("peers", {})
+    then, peer = (
+        ways["queue, 4 threads, capacity 5000"],
+        min((other["s"] for other in others.values()), default=None),
+    )
+    row("100 batches of PNGs", then["seconds_2018"], then["s"], ways[PLAIN_PNG]["s"], peer)
+    rest = f"{sentence(t11['machine'])}"
+    below = (
+        "2018: as published, on their machines (a GPU in the first three rows). The other columns: this machine, no "
+        f"GPU; medians. PyTorch's best way where it was measured. {rest}"
+    )
+    return lines("| | published in 2018 | that code, today | **ours, today** | PyTorch |", rows, below + ".")
+
+
 TABLES = {
+    "bench-summary": summary_table,
     "bench-targets": targets_table,
+    "bench-models": models_table,
     "t05-speed": t05_table,
     "t10-ways": t10_table,
     "bench-peers": peers_table,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.m04_pix2pix speed      # seconds a step, about a minute
     python -m benchmarks.m04_pix2pix quality    # the run in models/m04_pix2pix/runs/pix2pix against two baselines
-    python -m benchmarks.m04_pix2pix losses     # L1 alone, GAN alone, both: three short trainings
+    python -m benchmarks.m04_pix2pix losses     # L1 alone, GAN alone, both, and all layers normalised: short trainings
 
 Each section writes `benchmarks/results/m04_<section>.json`; `quality` and `losses` also draw `figs/m04_*.png`.
 `quality` trains nothing: `python pix2pix.py --mode train` in the model's folder makes the run, and a run elsewhere is
@@ -36,17 +36,17 @@ SPEED = {  # name: flags
     "cpu, bfloat16": ["--preset", "cpu", "--mixed_precision"],
 }
 SPEED_ROUNDS, SPEED_STEPS = 5, 4
-# Seconds of the paper's step, ngf = ndf = 64, batch 1, 256×256, measured on two cores of this kind.
-PEERS = {"TF 1.15, the code of 2017": {"float32": 1.10}, "PyTorch": {"float32": 1.18, "bfloat16": 0.56}}
 
-LOSSES = {  # name: flags
-    "L1": ["--gan_weight", "0"],
-    "GAN": ["--l1_weight", "0"],
-    "L1 + GAN": [],
+BOTH = "L1 + GAN"
+LOSSES = {  # name: folder, flags
+    "L1": ("l1", ["--gan_weight", "0"]),
+    "GAN": ("gan", ["--l1_weight", "0"]),
+    BOTH: ("l1_gan", []),
+    f"{BOTH}, `--norm_above 1`": ("normed", ["--norm_above", "1"]),
 }
-# Small, so that three trainings take minutes: what the losses do is seen as well.
+# Small, so that the trainings take minutes: what the losses do is seen as well.
 LOSSES_FLAGS = (
-    "--preset cpu --crop 128 --scale_size 128 --ngf 16 --ndf 16 --steps 2000 --ema 0.99 --log_every 100 "
+    "--preset cpu --crop 128 --scale_size 128 --ngf 16 --ndf 16 --steps 3000 --ema 0.99 --log_every 100 "
     "--sample_every 1000 --save_every 500"
 )
 SHOWN = (1, 3, 5, 7, 12, 14)  # numbers of the test pictures in the figures, chosen before any was generated
@@ -71,7 +71,7 @@ for turn in range(rounds):
             started = time.perf_counter()
             run(2 + number)
             seconds[name].append(time.perf_counter() - started)
-print("RESULT " + json.dumps(seconds))
+print("RESULT " + json.dumps({"seconds": seconds, "cpu_batch": args.batch_size}))
 """
 
 
@@ -89,9 +89,9 @@ def run_in_folder(*command: str, timeout: float | None = None) -> str:
 def speed(args: argparse.Namespace) -> None:
     """All configurations take turns, so that what else the machine does falls on all alike."""
     out = run_in_folder("-c", WORKER, str(SPEED_ROUNDS), str(SPEED_STEPS), json.dumps(SPEED))
-    seconds = json.loads(out.split("RESULT ")[1])
+    result = json.loads(out.split("RESULT ")[1])
     rows = {}
-    for name, values in seconds.items():
+    for name, values in result["seconds"].items():
         low, middle, high = statistics.quantiles(values, n=4)
         rows[name] = {
             "s": round(middle, 4),
@@ -99,10 +99,9 @@ def speed(args: argparse.Namespace) -> None:
             "fastest": round(min(values), 4),
         }
         print(f"{name:<18} {middle:.3f} s a step")
-    write_json(
-        RESULTS / "m04_speed.json",
-        {"rows": rows, "peers": PEERS, "steps": SPEED_STEPS * SPEED_ROUNDS, "machine": facts()},
-    )
+    steps = SPEED_STEPS * SPEED_ROUNDS
+    result = {"rows": rows, "cpu_batch": result["cpu_batch"], "steps": steps}
+    write_json(RESULTS / "m04_speed.json", {**result, "machine": facts()})
 
 
 # ---------------------------------------------------------------------------------------------------------- quality
@@ -172,6 +171,7 @@ def training_facts(run: Path, last: int | None = None) -> dict:
         "crop",
         "ngf",
         "ndf",
+        "norm_above",
         "steps",
         "batch_size",
         "scale_size",
@@ -278,11 +278,11 @@ def train_until(flags: list[str], run: Path, ends: float) -> bool:
 
 
 def losses(args: argparse.Namespace) -> None:
-    """L1 alone, GAN alone, both: the same network, the same steps, the same order of the pairs."""
+    """L1 alone, GAN alone, both, all layers normalised: the same widths, steps, and order of the pairs."""
     ends = time.monotonic() + 60 * args.minutes
     folder = RUNS / "m04_losses"
-    runs = {name: folder / name.replace(" + ", "_").lower() for name in LOSSES}
-    for name, flags in LOSSES.items():
+    runs = {name: folder / short for name, (short, _) in LOSSES.items()}
+    for name, (_, flags) in LOSSES.items():
         if not train_until(flags, runs[name], ends):
             sys.exit(f"the time is over in the training with {name}; the same command goes on")
     rows, shown = {}, {}
@@ -293,13 +293,14 @@ def losses(args: argparse.Namespace) -> None:
         rows[name]["sharpness"] = sharpness(drawn) / sharpness(cats)
         rows[name]["minutes"] = training_facts(run)["minutes"]
         shown = {"outline": outlines, **shown, name: drawn, "true cat": cats}
-    shown = {name: shown[name][list(SHOWN)] for name in ("outline", *LOSSES, "true cat")}
-    result = {"rows": rows, "pictures": len(cats), **training_facts(runs["L1 + GAN"])}
+    label = lambda name: name.replace(", `", ",\n").strip("`")
+    shown = {label(name): shown[name][list(SHOWN)] for name in ("outline", *LOSSES, "true cat")}
+    result = {"rows": rows, "pictures": len(cats), **training_facts(runs[BOTH])}
     write_json(RESULTS / "m04_losses.json", {**result, "machine": facts()})
     strip(
         shown,
         FIGS / "m04_losses.png",
-        f"The same network after {result['config']['steps']:,} steps with each loss",
+        f"Small networks after {result['config']['steps']:,} steps with each loss",
     )
     print(json.dumps(rows, indent=1))
 

@@ -59,36 +59,41 @@ def losses_table() -> str:
         for name, row in result["rows"].items()
     ]
     config = result["config"]
-    side, width = config["crop"], config["ngf"]
+    side, width, batch = config["crop"], config["ngf"], config["batch_size"]
     below = (
-        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps each, the same order of the pairs; "
+        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps of {batch} pairs each, the same order; "
         f"means over {result['pictures']} held-out pictures. {sentence(result['machine'])}."
     )
     return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness | minutes |", rows, below)
 
 
 def speed_table() -> str:
-    """Seconds a step beside others'."""
+    """Seconds a step; PyTorch's beside it where it was measured."""
     result = read("speed")
-    ours, peers = result["rows"], result["peers"]
-    pytorch = peers["PyTorch"]
-    cell = lambda value: f"{value:.2f}" if value else ""
-    rows = [
-        f"| {name}, ngf = ndf = 64 | {cell(row.get('float32'))} | {cell(row.get('bfloat16'))} | |"
-        for name, row in peers.items()
-    ]
-    full, short = ours["paper"]["s"], ours["paper, bfloat16"]["s"]
-    rows.append(
-        f"| **this folder**, ngf = ndf = 64 | **{full:.2f}** | **{short:.2f}** | "
-        f"{full / pytorch['float32']:.2f} and {short / pytorch['bfloat16']:.2f} |"
-    )
-    rows.append(f"| this folder, CPU preset | {ours['cpu']['s']:.3f} | {ours['cpu, bfloat16']['s']:.3f} | |")
+    rows = []
+    path = RESULTS / "peer_models.json"
+    networks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"networks": {}}
+    cell = networks["networks"].get("pix2pix")
+    if cell:
+        ours, other = (
+            {name: row["median"] / 1e3 for name, row in cell[side].items()} for side in ("ours", "pytorch")
+        )
+        best = min(other["eager"], other["channels_last"])
+        rows = [
+            f"| PyTorch {networks['pytorch']}, eager | {other['eager']:.2f} | | |",
+            f"| PyTorch, channels_last, fused Adam | {other['channels_last']:.2f} | {other['bfloat16']:.2f} | |",
+            f"| **this folder**, beside them | **{ours['ours']:.2f}** | **{ours['bfloat16']:.2f}** "
+            f"| {ours['ours'] / best:.2f} and {ours['bfloat16'] / other['bfloat16']:.2f} |",
+        ]
+    for key, name in (("paper", "by itself"), ("cpu", f"CPU preset, batch {result['cpu_batch']}")):
+        wide, short = result["rows"][key]["s"], result["rows"][f"{key}, bfloat16"]["s"]
+        rows.append(f"| this folder, {name} | {wide:.3f} | {short:.3f} | |")
     below = (
-        f"Medians of {result['steps']} steps of one pair of 256×256, both networks updated; the rows of this folder "
-        "took turns. The others' figures were measured before, on a machine of the same kind. "
+        f"Medians of {result['steps']} steps on pairs of 256×256, both networks updated; ngf = ndf = 64 and batch 1 "
+        "unless said. The first rows took turns in one run, the last ones in another. "
         f"{sentence(result['machine'])}."
     )
-    return lines("| | float32, s | bfloat16, s | times PyTorch's |", rows, below)
+    return lines("| | float32, s | bfloat16, s | times PyTorch's best |", rows, below)
 
 
 TABLES = {"m04-quality": quality_table, "m04-losses": losses_table, "m04-speed": speed_table}

@@ -1,8 +1,10 @@
 """What the tests of the model folders share: importing a folder's files, copying it away, running its scripts."""
 
 import importlib
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,17 @@ def start(script, *flags, cwd, **environment):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def start_workers(script, *flags, cwd, count=2):
+    """Start a script as that many workers of one training; returns their processes, the chief first."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]  # asks for free ports
+    cluster = {"worker": [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]}
+    for one in sockets:
+        one.close()
+    tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(count)]
+    flags = (*flags, "--distribute", "multiworker")
+    return [start(script, *flags, cwd=cwd, TF_CONFIG=json.dumps(task)) for task in tasks]
 
 
 def finish(process, timeout=400):

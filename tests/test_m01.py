@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import REPO
-from model_folders import copy_alone, finish, modules, start, weights
+from model_folders import copy_alone, finish, modules, start, start_workers, weights
 
 FOLDER = "m01_batch_normalization"
 batch_norm, model, mnist, digits, train, predict, runner = modules(
@@ -460,17 +460,12 @@ def test_replicas_and_workers_compute_what_one_process_does(alone, small, tmp_pa
     (alone / "layer_check.py").write_text(LAYER_CHECK)
     layer = start(alone / "layer_check.py", cwd=tmp_path)
     flags = ["--preset", "cpu", "--data_path", small, "--steps", 1, "--batch_size", 40]
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
-    ways = {"one": ([], {}), "replicas": (["--distribute", "mirrored", "--logical_devices", 2], {})}
-    for index in range(2):
-        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        ways[f"workers {index}"] = (["--distribute", "multiworker"], {"TF_CONFIG": task})
+    ways = {"one": [], "replicas": ["--distribute", "mirrored", "--logical_devices", 2]}
     running = [
-        start(
-            alone / "train.py", *flags, *more, "--output_dir", tmp_path / way.split()[0], cwd=tmp_path, **task
-        )
-        for way, (more, task) in ways.items()
+        start(alone / "train.py", *flags, *more, "--output_dir", tmp_path / way, cwd=tmp_path)
+        for way, more in ways.items()
     ]
+    running += start_workers(alone / "train.py", *flags, "--output_dir", tmp_path / "workers", cwd=tmp_path)
     code, out, err = finish(layer)
     assert code == 0 and max(json.loads(out)) < 1e-5, out + err
     for process in running:
@@ -486,17 +481,6 @@ def test_replicas_and_workers_compute_what_one_process_does(alone, small, tmp_pa
             assert difference < (1e-4 if "moving" in name else 0.02), (
                 f"{way}: {name} differs by {difference:.1e}"
             )
-
-
-def free_ports(count):
-    """Ports that nobody listens on now."""
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def test_a_killed_run_ends_as_one_that_was_not(alone, small, tmp_path):

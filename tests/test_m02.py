@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_folders import copy_alone, draw_pictures, finish, modules, start, weights
+from model_folders import copy_alone, draw_pictures, finish, modules, start, start_workers, weights
 from PIL import Image
 
 runner, layers, pictures, dcgan, generate = modules(
@@ -606,15 +606,8 @@ def test_two_mirrored_devices_equal_one(alone, drawn, one_process, tmp_path):
 
 
 def test_two_workers_equal_one_process(alone, drawn, one_process, tmp_path):
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
-    for server in sockets:
-        server.close()
-    argv = flags(drawn, tmp_path / "run", "--steps", 4, "--log_every", 1, "--distribute", "multiworker")
-    tasks = [{"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    workers = [start(alone / "dcgan.py", *argv, cwd=tmp_path, TF_CONFIG=json.dumps(task)) for task in tasks]
+    argv = flags(drawn, tmp_path / "run", "--steps", 4, "--log_every", 1)
+    workers = start_workers(alone / "dcgan.py", *argv, cwd=tmp_path)
     results = [finish(worker) for worker in workers]
     assert [code for code, _, _ in results] == [0, 0], results
     assert "done" in results[0][1] and results[1][1] == "", "only the chief speaks"

@@ -1,16 +1,14 @@
 """WGAN and WGAN-GP: losses and penalty against formulas, the classic mistakes, runs that are stopped and shared."""
 
-import json
 import random
 import signal
-import socket
 import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_folders import copy_alone, draw_pictures, finish, modules, start, weights
+from model_folders import copy_alone, draw_pictures, finish, modules, start, start_workers, weights
 from PIL import Image
 
 NAMES = ("runner", "layers", "networks", "pictures", "wgan", "wgan_gp", "plot_losses", "generate")
@@ -557,13 +555,7 @@ def test_two_mirrored_devices_equal_one(alone, whole, drawn, tmp_path):
 
 
 def test_two_workers_equal_one_process(alone, whole, drawn, tmp_path):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
-    for server in sockets:
-        server.close()
-    argv = flags(drawn, tmp_path / "run", "--distribute", "multiworker")
-    tasks = [{"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    workers = [start(alone / "wgan_gp.py", *argv, cwd=tmp_path, TF_CONFIG=json.dumps(task)) for task in tasks]
+    workers = start_workers(alone / "wgan_gp.py", *flags(drawn, tmp_path / "run"), cwd=tmp_path)
     results = [finish(worker) for worker in workers]
     assert [code for code, _, _ in results] == [0, 0], results
     assert_same_training(whole[wgan_gp], tmp_path / "run")

@@ -25,7 +25,8 @@ from tornado.websocket import websocket_connect
 FOLDER = "m04_pix2pix"
 names = ("runner", "layers", "pairs", "model", "pix2pix", "evaluate", "export", "process", "demo")
 runner, layers, pairs, model, pix2pix, evaluate, export, process, demo = modules(FOLDER, *names)
-TINY = ["--crop", "32", "--scale_size", "36", "--ngf", "2", "--ndf", "2", "--preset", "cpu"]
+SIZES = {"preset": "cpu", "crop": 32, "scale_size": 36, "ngf": 2, "ndf": 2, "norm_above": 1, "batch_size": 1}
+TINY = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
 def options(*flags):
@@ -86,6 +87,7 @@ def test_networks_at_the_papers_size():
         256,
     )
     assert (args.l1_weight, args.gan_weight, args.scale_size, args.flip) == (100, 1, 286, True)
+    assert args.norm_above == 1
     assert model.generator_widths(args) == [64, 128, 256, 512, 512, 512, 512, 512]
     discriminator = model.Discriminator(args)
     assert [conv.weight.shape[3] for conv in discriminator.convs] == [64, 128, 256, 512]
@@ -99,6 +101,18 @@ def test_networks_at_the_papers_size():
         30,
         30,
     )
+
+
+def test_layers_are_normalised_above_a_side():
+    normed = lambda norms: [norm is not None for norm in norms]
+    generator = model.Generator(options("--crop", 32, "--norm_above", 4))
+    assert normed(generator.down_norms) == [False, True, False, False, False], "8×8 alone"
+    assert normed(generator.up_norms) == [False, False, True, True, False], "8×8 and 16×16"
+    for convs, norms in ((generator.down, generator.down_norms), (generator.up, generator.up_norms)):
+        assert [conv.bias is None for conv in convs] == normed(norms), "a norm brings its own"
+    as_published = model.Generator(options("--crop", 32, "--norm_above", 1))
+    assert normed(as_published.down_norms) == [False, True, True, True, False]
+    assert normed(as_published.up_norms) == [True, True, True, True, False]
 
 
 def test_a_logit_sees_a_patch_of_70_pixels():
@@ -351,7 +365,8 @@ def test_the_options_of_the_original_and_their_errors(capsys):
         assert type(kept)(value) == kept if name != "no_flip" else kept is False, name
     assert args["separable_conv"] and args["lab_colorization"] and options("--flip").flip
     assert pix2pix.parse_args(["--mode", "test"]).checkpoint == "runs/pix2pix"
-    for wrong in (["--crop", "100"], ["--scale_size", "200"], ["--ngf", "0"], ["--aspect_ratio", "0"]):
+    for wrong in ("--crop 100", "--scale_size 200", "--ngf 0", "--norm_above 256", "--aspect_ratio 0"):
+        wrong = wrong.split()
         with pytest.raises(runner.Stop, match=wrong[0][2:]):
             pix2pix.parse_args(wrong)
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_folders import copy_alone, finish, modules, start, weights
+from model_folders import copy_alone, finish, modules, start, start_workers, weights
 
 FOLDER = "m05_sequence_labeling"
 (
@@ -763,19 +763,27 @@ def test_killed_at_any_moment_the_run_ends_with_the_same_bits(alone, written, tr
     assert (folder / "losses.csv").read_text() == (trained / "losses.csv").read_text()
 
 
-def test_two_mirrored_devices_equal_one(alone, written, tmp_path):
-    """Every array of the checkpoint within 1e-5 after four steps; the sums differ in their order only."""
-    four = ["--steps", 4, "--log_every", 1]
-    train.main(flags(written, tmp_path / "one", *four))
-    more = [*four, "--distribute", "mirrored", "--logical_devices", 2]
-    code, _, err = finish(start(alone / "train.py", *flags(written, tmp_path / "two", *more), cwd=tmp_path))
-    assert code == 0, err
-    tables = [np.loadtxt(tmp_path / n / "losses.csv", delimiter=",", skiprows=1) for n in ("one", "two")]
-    np.testing.assert_allclose(*tables, rtol=1e-5)
-    a, b = weights(tmp_path / "one"), weights(tmp_path / "two")
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=2e-5, err_msg=name)
+def test_two_devices_and_two_workers_equal_one_process(alone, written, tmp_path):
+    """Every array of the checkpoint within 2e-5 after four steps; the sums differ in their order only."""
+    ways = {
+        name: flags(written, tmp_path / name, "--steps", 4, "--log_every", 1)
+        for name in ("two", "workers", "one")
+    }
+    mirrored = ["--distribute", "mirrored", "--logical_devices", 2]
+    running = [start(alone / "train.py", *ways["two"], *mirrored, cwd=tmp_path)]
+    running += start_workers(alone / "train.py", *ways["workers"], cwd=tmp_path)
+    train.main(ways.pop("one"))
+    results = [finish(process) for process in running]
+    assert [code for code, _, _ in results] == [0, 0, 0], results
+    assert results[2][1] == "", "of the workers only the chief speaks"
+    table = lambda name: np.loadtxt(tmp_path / name / "losses.csv", delimiter=",", skiprows=1)
+    one = weights(tmp_path / "one")
+    for way in ways:
+        np.testing.assert_allclose(table("one"), table(way), rtol=1e-5)
+        many = weights(tmp_path / way)
+        assert one.keys() == many.keys()
+        for name in one:
+            np.testing.assert_allclose(one[name], many[name], rtol=1e-5, atol=2e-5, err_msg=f"{way}: {name}")
 
 
 def test_segment_reads_arguments_standard_input_and_files(alone, trained, tmp_path):

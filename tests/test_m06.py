@@ -67,7 +67,7 @@ def text(tmp_path_factory):
 def run(text, tmp_path_factory):
     """A network that has learnt the toy language."""
     folder = tmp_path_factory.mktemp("run") / "toy"
-    options = [*TINY, "--steps=260", "--dropout=0", "--learning_rate=0.01", "--save_every=1000"]
+    options = [*TINY, "--steps=260", "--dropout=0", "--forget=0", "--learning_rate=0.01", "--save_every=1000"]
     train.main([*options, f"--data_path={text}", f"--output_dir={folder}"])
     return folder
 
@@ -83,7 +83,7 @@ SMALL = data.Vocabulary(
 )
 
 
-def small_network(kind="attention", constrain=True, seed=3, spread=4.0):
+def small_network(kind="attention", constrain=True, seed=3, spread=4.0, more=()):
     """An untrained network over SMALL; its scores are stretched, so that choices differ."""
     flags = [
         "--model",
@@ -93,7 +93,7 @@ def small_network(kind="attention", constrain=True, seed=3, spread=4.0):
         "--preset=cpu",
         "--constrain" if constrain else "--no-constrain",
     ]
-    args = train.parse_args([*flags, f"--seed={seed}"])
+    args = train.parse_args([*flags, f"--seed={seed}", *more])
     made = network.make_network(args, SMALL)
     head = made.scores if kind == "transformer" else made.decoder.scores
     for variable in head.trainable_variables:
@@ -342,6 +342,19 @@ def test_dropout_is_a_function_of_the_step():
     assert np.array_equal(logits(None), logits(None))
 
 
+def test_whole_characters_are_forgotten_in_training_alone():
+    x = tf.random.stateless_normal([50, 8, 6], [1, 2]) + 10.0
+    assert model.forget(x, 0.25, None) is x
+    found = model.forget(x, 0.25, model.dropout_seeds(1, tf.constant(3))).numpy()
+    gone = (found == 0).all(2)
+    assert ((found == x.numpy()) | gone[..., None]).all(), "a vector is whole or gone, and not scaled"
+    assert 0.15 < gone.mean() < 0.35
+    made = small_network(more=["--dropout=0", "--forget=0.5"])
+    symbols, before = tf.constant(ids("wo shi bei jing")), tf.constant(ids("wo shi bei jing"))
+    trained, used = (made.logits(symbols, before, step)[0].numpy() for step in (tf.constant(1), None))
+    assert not np.array_equal(trained, used)
+
+
 # -------------------------------------------------------------------------------------------------------- the search
 SENTENCES = ids("wo shi bei jing", "shi shi", "bei", "shi bei ， shi bei", "jing shi bei jing shi")
 
@@ -541,6 +554,7 @@ def test_errors_say_what_mends_them(run, text, tmp_path):
         data.load(str(tmp_path / "missing.txt"))
     for flags in (
         ["--dropout=1"],
+        ["--forget=1"],
         ["--units=0"],
         ["--learning_rate=0"],
         ["--model=transformer", "--units=6"],

@@ -132,8 +132,10 @@ class Generator(tf.Module):
     Halves the side until one pixel is left, which sees all of the picture, and doubles it again. Each level of the way
     down is handed over to the same level of the way up (a skip), so that lines stay where they were.
 
-    The 1×1 layer is not normalised: the mean of one pixel is the pixel, so normalising would make it zero and cut off
-    everything that only this layer knows. (The first code of the paper did so; a later edition removed it.)
+    What normalising takes away is the mean of each channel over the picture, and with it what holds for the picture as
+    a whole, like the colour of a coat. So layers of a side of at most `args.norm_above` are left alone. In the paper
+    that is the 1×1 layer only: the mean of one pixel is the pixel, and nothing would be left. (The first code of the
+    paper did normalise it; a later edition removed it.)
     """
 
     def __init__(self, args):
@@ -151,7 +153,10 @@ class Generator(tf.Module):
                 return Deconv(seeds, inputs, outputs, bias, name)
             return Conv(seeds, inputs, outputs, 2, bias, name)
 
-        normed = [0 < level < last for level in range(last + 1)]
+        sides = [
+            args.crop >> level for level in range(last + 2)
+        ]  # 256, 128 … 1: before each level, and after the last
+        normed = [level > 0 and sides[level + 1] > args.norm_above for level in range(last + 1)]
         self.down = [
             make("down", level, fan, width, not norm)
             for level, (fan, width, norm) in enumerate(zip([inputs, *widths], widths, normed))
@@ -163,13 +168,15 @@ class Generator(tf.Module):
         # From the bottom up: level `last` makes 2×2 out of 1×1, level 0 makes the picture.
         levels = range(last, -1, -1)
         up_widths = [widths[level - 1] if level else outputs for level in levels]
+        up_normed = [level > 0 and sides[level] > args.norm_above for level in levels]
         fans = [widths[level] * (1 if level == last else 2) for level in levels]  # twice: the skip comes too
         self.up = [
-            make("up", level, fan, width, level == 0) for level, fan, width in zip(levels, fans, up_widths)
+            make("up", level, fan, width, not norm)
+            for level, fan, width, norm in zip(levels, fans, up_widths, up_normed)
         ]
         self.up_norms = [
-            PictureNorm(seeds, width, name=f"up_norm_{level + 1}") if level else None
-            for level, width in zip(levels, up_widths)
+            PictureNorm(seeds, width, name=f"up_norm_{level + 1}") if norm else None
+            for level, width, norm in zip(levels, up_widths, up_normed)
         ]
         dropped = min(DROPPED, last)
         self.mask_shapes = [(2 ** (i + 1), 2 ** (i + 1), up_widths[i]) for i in range(dropped)]

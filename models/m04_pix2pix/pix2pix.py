@@ -38,11 +38,12 @@ PRESETS = {
     "cpu": {  # narrower than the paper's; what else differs, README.md explains
         "ngf": 24,
         "ndf": 16,
-        "steps": 12_000,
-        "batch_size": 1,
+        "norm_above": 16,
+        "steps": 5_000,
+        "batch_size": 4,
         "scale_size": 256,
         "flip": False,
-        "lr": 5e-4,
+        "lr": 1e-3,
         "decay": 0.5,
         "ema": 0.998,
         "log_every": 100,
@@ -52,6 +53,7 @@ PRESETS = {
     "paper": {
         "ngf": 64,
         "ndf": 64,
+        "norm_above": 1,
         "steps": 200_000,
         "batch_size": 1,
         "scale_size": 286,
@@ -65,7 +67,7 @@ PRESETS = {
     },
 }
 # A checkpoint fits networks of the same values only. Test and export take all of these from the checkpoint.
-SHAPING = ("crop", "ngf", "ndf", "separable_conv", "lab_colorization", "which_direction")
+SHAPING = ("crop", "ngf", "ndf", "norm_above", "separable_conv", "lab_colorization", "which_direction")
 FOLDERS = {"train": "runs/pix2pix", "test": "runs/pix2pix_test", "export": "runs/pix2pix_export"}
 
 
@@ -87,6 +89,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--max_epochs", type=int, help="train for so many passes over the pairs instead")
     add("--ngf", type=int, help="generator's channels after its first layer")
     add("--ndf", type=int, help="discriminator's channels after its first layer")
+    add(
+        "--norm_above",
+        type=int,
+        help="generator's layers of at most this side are not normalised; 1, as in the paper, leaves out one layer",
+    )
     add("--scale_size", type=int, help="pictures are scaled to this before the random cut")
     add(
         "--crop",
@@ -141,6 +148,8 @@ def check(args: argparse.Namespace) -> None:
         wrong = f"--scale_size {args.scale_size} is below --crop {args.crop}: nothing could be cut out"
     elif min(args.ngf, args.ndf) < 1:
         wrong = "--ngf and --ndf must be 1 or more"
+    elif not 1 <= args.norm_above < args.crop:
+        wrong = f"--norm_above must be at least 1 and less than --crop, not {args.norm_above}"
     elif min(args.gan_weight, args.l1_weight) < 0 or args.gan_weight + args.l1_weight == 0:
         wrong = "--gan_weight and --l1_weight must not be negative, and one of them above 0"
     elif args.aspect_ratio <= 0:

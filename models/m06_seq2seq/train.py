@@ -29,11 +29,11 @@ import data
 from data import Batches, Encoded, Vocabulary
 
 SIZES = {
-    "cpu": {"units": 256, "embedding": 192, "batch_size": 2048, "steps": 3000, "learning_rate": 0.003},
+    "cpu": {"units": 256, "embedding": 192, "batch_size": 2048, "steps": 5000, "learning_rate": 0.003},
     "paper": {"units": 512, "embedding": 256, "batch_size": 4096, "steps": 8000, "learning_rate": 0.002},
 }
 PRESETS = {
-    name: {**sizes, "dropout": 0.2, "log_every": 100, "sample_every": 1000, "save_every": 500}
+    name: {**sizes, "dropout": 0.3, "forget": 0.25, "log_every": 100, "sample_every": 1000, "save_every": 500}
     for name, sizes in SIZES.items()
 }
 
@@ -53,7 +53,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--units", type=int, help="width of the network")
     add("--embedding", type=int, help="width of the vectors of symbols and characters")
     add("--encoder_layers", type=int, help="default 1, of a transformer 3")
-    add("--dropout", type=float, help="share of the numbers that a training step leaves out (default 0.2)")
+    add("--dropout", type=float, help="share of the numbers that a training step leaves out (default 0.3)")
+    add("--forget", type=float, help="share of the characters before that the decoder misses (default 0.25)")
     add("--learning_rate", type=float, help="of Adam at its highest")
     for action in parser._actions:
         if action.dest == "batch_size":
@@ -67,8 +68,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             raise Stop(f"--{name} must be 1 or more", code=2)
     if args.model == "transformer" and args.units % 4:
         raise Stop("--units must divide by the transformer's 4 heads", code=2)
-    if not 0 <= args.dropout < 1:
-        raise Stop("--dropout must be at least 0 and less than 1", code=2)
+    for name in ("dropout", "forget"):
+        if not 0 <= getattr(args, name) < 1:
+            raise Stop(f"--{name} must be at least 0 and less than 1", code=2)
     if not args.learning_rate > 0:
         raise Stop("--learning_rate must be greater than 0", code=2)
     return args
