@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks.run_logs import excerpt
 from tools.machine import facts
 from utils.lesson import DATA, FIGS, REPO, RESULTS, RUNS, quiet_start, write_json
 
@@ -237,6 +238,7 @@ def quality(args: argparse.Namespace) -> None:
         "step": scored["step"],
         "better_than": better,
         "training": training_facts(run, scored["step"]),
+        "log": excerpt(run),
     }
     write_json(RESULTS / "m04_quality.json", {**result, "machine": facts()})
     pick = list(SHOWN)
@@ -250,7 +252,7 @@ def quality(args: argparse.Namespace) -> None:
         FIGS / "m04_examples.png",
         f"Outlines that were held out, after {scored['step']:,} steps",
     )
-    print(json.dumps({**result, "training": result["training"]["minutes"]}, indent=1))
+    print(json.dumps({**result, "log": "", "training": result["training"]["minutes"]}, indent=1))
 
 
 # ----------------------------------------------------------------------------------------------------------- losses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from benchmarks.run_logs import block
 from tools.machine import sentence
 from utils.lesson import RESULTS
 
@@ -96,4 +97,9 @@ def speed_table() -> str:
     return lines("| | float32, s | bfloat16, s | times PyTorch's best |", rows, below)
 
 
-TABLES = {"m04-quality": quality_table, "m04-losses": losses_table, "m04-speed": speed_table}
+TABLES = {
+    "m04-log": lambda: block(read("quality")["log"]),
+    "m04-quality": quality_table,
+    "m04-losses": losses_table,
+    "m04-speed": speed_table,
+}

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.run_logs import excerpt
 from tools.machine import facts
 from utils.lesson import REPO, RESULTS, write_json
 
@@ -59,6 +60,7 @@ def collect(target: Path) -> None:
             runs[name] = json.loads(path.read_text(encoding="utf-8")) | {"steps": result["steps"]}
             config = json.loads((target / name / "config.json").read_text())
             runs[name]["batch_size"] = config["batch_size"]
+            runs[name]["log"] = excerpt(target / name)
     if not runs:
         sys.exit(f"no finished run in {target}. Make them:  python -m benchmarks.m05_segmentation accuracy")
     seeds = [runs[name] for name in ("seed1", "seed2", "seed3") if name in runs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from benchmarks.run_logs import block
 from tools.machine import sentence
 from utils.lesson import RESULTS
 
@@ -112,6 +113,7 @@ def speed_table() -> str:
 
 
 TABLES = {
+    "m05-log": lambda: block(read("accuracy")["runs"]["seed1"]["log"]),
     "m05-accuracy": accuracy_table,
     "m05-counting": counting_table,
     "m05-mistakes": mistakes_table,

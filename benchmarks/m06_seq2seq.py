@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.run_logs import excerpt
 from tools.machine import facts
 from utils.lesson import REPO, RESULTS, write_json
 
@@ -44,6 +45,8 @@ def quality(runs: list[str]) -> None:
         subprocess.run(command, check=True)
         figures = json.loads(written.read_text(encoding="utf-8"))
     trained = {Path(run).name: json.loads((Path(run) / "result.json").read_text()) for run in runs}
+    for run in runs:
+        trained[Path(run).name]["log"] = excerpt(Path(run), rates=False)
     figures["rows"] = {**before["rows"], **figures["rows"]}
     figures["trained"] = {**before["trained"], **trained}
     write_json(path, {**figures, "machine": facts()})

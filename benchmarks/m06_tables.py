@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from benchmarks.run_logs import block
 from tools.machine import sentence
 from utils.lesson import RESULTS
 
@@ -41,6 +42,7 @@ def quality_table() -> str:
             continue
         minutes = result["trained"][name.split(",")[0]]["cpu_seconds"] / 60
         search = "greedy" if row["beam"] == 1 else f"beam {row['beam']}"
+        search += f", bigram model beside it, weight {row['bigram']:g}" if row["bigram"] else ""
         title = MODELS[row["model"], row["constrain"]]
         lines.append(f"| {title} | {row['seed']} | {minutes:.1f} | {search} | {figures}")
     return "\n".join(lines) + (
@@ -65,4 +67,9 @@ def speed_table() -> str:
     )
 
 
-TABLES = {"m06-quality": quality_table, "m06-speed": speed_table}
+def log() -> str:
+    """Of the first measured run with attention."""
+    return block(next(iter(read("quality")["trained"].values()))["log"])
+
+
+TABLES = {"m06-log": log, "m06-quality": quality_table, "m06-speed": speed_table}

@@ -67,7 +67,7 @@ def text(tmp_path_factory):
 def run(text, tmp_path_factory):
     """A network that has learnt the toy language."""
     folder = tmp_path_factory.mktemp("run") / "toy"
-    options = [*TINY, "--steps=260", "--dropout=0", "--forget=0", "--learning_rate=0.01", "--save_every=1000"]
+    options = [*TINY, "--steps=260", "--dropout=0", "--learning_rate=0.01", "--save_every=1000"]
     train.main([*options, f"--data_path={text}", f"--output_dir={folder}"])
     return folder
 
@@ -83,7 +83,7 @@ SMALL = data.Vocabulary(
 )
 
 
-def small_network(kind="attention", constrain=True, seed=3, spread=4.0, more=()):
+def small_network(kind="attention", constrain=True, seed=3, spread=4.0):
     """An untrained network over SMALL; its scores are stretched, so that choices differ."""
     flags = [
         "--model",
@@ -93,7 +93,7 @@ def small_network(kind="attention", constrain=True, seed=3, spread=4.0, more=())
         "--preset=cpu",
         "--constrain" if constrain else "--no-constrain",
     ]
-    args = train.parse_args([*flags, f"--seed={seed}", *more])
+    args = train.parse_args([*flags, f"--seed={seed}"])
     made = network.make_network(args, SMALL)
     head = made.scores if kind == "transformer" else made.decoder.scores
     for variable in head.trainable_variables:
@@ -218,12 +218,31 @@ def test_kneser_ney_rows_are_distributions_and_trust_what_follows_many():
     assert table[4, 2] > table[4, 1], "seen less often, but after more different characters"
 
 
-def test_viterbi_against_all_sentences():
+def small_bigram():
+    """A bigram model of five sentences."""
     train_pieces = [
         Piece(("wo", "shi", "bei", "jing"), tuple(s)) for s in ("我是北京", "我是被经", "我市北京")
     ]
     train_pieces += [Piece(("shi", "bei"), ("十", "被"))] * 2
-    bigram = baselines.Bigram(SMALL, train_pieces)
+    return baselines.Bigram.of(SMALL, train_pieces)
+
+
+def test_a_bigram_model_is_stored_whole(tmp_path):
+    made = small_bigram()
+    made.save(tmp_path / "bigram.npz")
+    read = baselines.Bigram.read(tmp_path / "bigram.npz", SMALL)
+    assert np.array_equal(read.follows, made.follows) and np.array_equal(read.sounds, made.sounds)
+    number = {c: i for i, c in enumerate(SMALL.characters)}
+    assert made.sounds[SMALL.syllables["shi"], number["是"]] == 0, "it has one reading"
+    assert made.counts[number["我"], number["是"]] == 2
+    (tmp_path / "bigram.npz").write_bytes((tmp_path / "bigram.npz").read_bytes()[:100])
+    for path in (tmp_path / "bigram.npz", tmp_path / "none.npz"):
+        with pytest.raises(runner.Stop, match=r"--bigram 0 does without"):
+            baselines.Bigram.read(path, SMALL)
+
+
+def test_viterbi_against_all_sentences():
+    bigram = small_bigram()
     for sentence in ("wo shi bei jing", "shi shi shi", "bei ， shi bei", "jing"):
         symbols = ids(sentence)[0]
         choices = [[c for c in SMALL.candidates[s] if c] for s in symbols]
@@ -342,19 +361,6 @@ def test_dropout_is_a_function_of_the_step():
     assert np.array_equal(logits(None), logits(None))
 
 
-def test_whole_characters_are_forgotten_in_training_alone():
-    x = tf.random.stateless_normal([50, 8, 6], [1, 2]) + 10.0
-    assert model.forget(x, 0.25, None) is x
-    found = model.forget(x, 0.25, model.dropout_seeds(1, tf.constant(3))).numpy()
-    gone = (found == 0).all(2)
-    assert ((found == x.numpy()) | gone[..., None]).all(), "a vector is whole or gone, and not scaled"
-    assert 0.15 < gone.mean() < 0.35
-    made = small_network(more=["--dropout=0", "--forget=0.5"])
-    symbols, before = tf.constant(ids("wo shi bei jing")), tf.constant(ids("wo shi bei jing"))
-    trained, used = (made.logits(symbols, before, step)[0].numpy() for step in (tf.constant(1), None))
-    assert not np.array_equal(trained, used)
-
-
 # -------------------------------------------------------------------------------------------------------- the search
 SENTENCES = ids("wo shi bei jing", "shi shi", "bei", "shi bei ， shi bei", "jing shi bei jing shi")
 
@@ -384,6 +390,30 @@ def test_beam_finds_all_sentences_in_order(kind):
         assert [tuple(row) for row in wide[0, :12].numpy()] == [path for _, path in every]
         np.testing.assert_allclose(scores[0, :12], [value for value, _ in every], atol=1e-4)
         assert np.exp([value for value, _ in every]).sum() == pytest.approx(1, abs=1e-4)
+
+
+@MODELS
+def test_network_and_bigram_model_score_all_sentences_together(kind):
+    """Every sentence has the network's log probability and the weighted sum of the bigram model's."""
+    made, bigram, weight = small_network(kind), small_bigram(), 0.7
+    both = search.WithBigram(made, bigram, weight)
+    symbols = ids("shi bei ， jing")[0]
+
+    def value(path):
+        counted = sum(bigram.follows[a, b] for a, b in zip([data.START, *path], path))
+        counted += sum(bigram.sounds[s, c] for s, c in zip(symbols, path))
+        return log_probability(made, symbols, path) + weight * counted
+
+    choices = [[c for c in SMALL.candidates[s] if c] for s in symbols]
+    every = sorted(((value(path), path) for path in itertools.product(*choices)), reverse=True)
+    wide, scores = search.beam(both, tf.constant(symbols[None]), 20)
+    assert [tuple(row) for row in wide[0, :12].numpy()] == [path for _, path in every]
+    np.testing.assert_allclose(scores[0, :12], [one for one, _ in every], atol=1e-3)
+    batch = tf.constant(SENTENCES)
+    for one, other in zip(
+        search.beam(search.WithBigram(made, bigram, 0), batch, 3), search.beam(made, batch, 3)
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @BOTH
@@ -486,7 +516,8 @@ def test_the_commands(run, text, capsys, monkeypatch, tmp_path):
     written = tmp_path / "figures.json"
     evaluate.main(["--run", str(run), "--data_path", str(text), "--beam", "1", "--json", str(written)])
     rows = json.loads(written.read_text())["rows"]
-    assert set(rows) == {"most frequent character", "bigram model, Viterbi", "toy, greedy"}
+    ways = {"toy, greedy", f"toy, greedy, bigram {search.WEIGHT:g}"}
+    assert set(rows) == {"most frequent character", "bigram model, Viterbi", *ways}
     assert rows["toy, greedy"]["cer"] < rows["most frequent character"]["cer"]
     assert "CER" in capsys.readouterr().out
 
@@ -554,7 +585,6 @@ def test_errors_say_what_mends_them(run, text, tmp_path):
         data.load(str(tmp_path / "missing.txt"))
     for flags in (
         ["--dropout=1"],
-        ["--forget=1"],
         ["--units=0"],
         ["--learning_rate=0"],
         ["--model=transformer", "--units=6"],

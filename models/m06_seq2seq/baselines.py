@@ -10,8 +10,11 @@ Viterbi search finds the best sentence of all in one pass.
 from __future__ import annotations
 
 import argparse
+import io
 import time
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import runner
@@ -50,20 +53,60 @@ def kneser_ney(counts: np.ndarray) -> np.ndarray:
 
 
 class Bigram:
-    """The bigram model of training pieces."""
+    """The bigram model.
 
-    def __init__(self, vocabulary: Vocabulary, train: Sequence[Piece]):
-        self.vocabulary = vocabulary
+    Args:
+        counts: `(V, V)`, how often the character of the column followed that of the row.
+
+    Attributes:
+        follows: `(V, V)` float32, log P(column | row).
+        sounds: `(S, V)` float32, log P(symbol | character).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, counts: np.ndarray):
+        self.vocabulary, self.counts = vocabulary, counts
+        self.follows = np.log(kneser_ney(counts))
+        read = np.zeros((len(vocabulary.symbols), len(counts)), np.float32)
+        np.fill_diagonal(read[:, : vocabulary.first_syllable], 1)  # marks are read as themselves
+        for name, seen in vocabulary.counts.items():
+            row = vocabulary.syllables[name]
+            for character in vocabulary.candidates[row]:
+                read[row, character] = seen.get(vocabulary.characters[character], 0)
+        self.sounds = np.log(np.maximum(read / np.maximum(read.sum(0), 1), 1e-9))
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, train: Sequence[Piece]) -> Bigram:
+        """The model of training pieces."""
         size = len(vocabulary.characters)
         counts = np.zeros((size, size), np.float32)
-        read = np.zeros((len(vocabulary.symbols), size), np.float32)
         for piece in train:
-            symbols, characters = vocabulary.encode(piece)
+            _, characters = vocabulary.encode(piece)
             np.add.at(counts, ([START, *characters], [*characters, END]), 1)
-            np.add.at(read, (symbols, characters), 1)
-        self.follows = np.log(kneser_ney(counts))  # (V, V): log P(column | row)
-        total = np.maximum(read.sum(0), 1)
-        self.sounds = np.log(np.maximum(read / total, 1e-9))  # (S, V): log P(symbol | character)
+        return cls(vocabulary, counts)
+
+    def save(self, path: Path) -> None:
+        """Write the counts that are not 0."""
+        rows, columns = np.nonzero(self.counts)
+        content = io.BytesIO()
+        np.savez_compressed(content, rows=rows, columns=columns, counts=self.counts[rows, columns])
+        runner.write_whole(path, content.getvalue())
+
+    @classmethod
+    def read(cls, path: Path, vocabulary: Vocabulary) -> Bigram:
+        """The model that a training left.
+
+        Raises:
+            runner.Stop: it is missing or damaged, or of another vocabulary.
+        """
+        try:
+            with np.load(path) as stored:
+                counts = np.zeros([len(vocabulary.characters)] * 2, np.float32)
+                counts[stored["rows"], stored["columns"]] = stored["counts"]
+        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+            raise runner.Stop(
+                f"{path} cannot be read ({error}). It is made by training:  python train.py  (--bigram 0 does without)"
+            ) from None
+        return cls(vocabulary, counts)
 
     def best(self, symbols: Sequence[int]) -> np.ndarray:
         """The most probable characters of a sentence (Viterbi 1967)."""
@@ -102,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = data.load(args.data_path)
     vocabulary = Vocabulary.of(parts["train"])
     started = time.perf_counter()
-    bigram = Bigram(vocabulary, parts["train"])
+    bigram = Bigram.of(vocabulary, parts["train"])
     print(
         f"bigram model of {len(vocabulary.characters):,} characters in {time.perf_counter() - started:.1f} s"
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import runner
 import search
-from network import read_run, sentence
+from network import read_run, sentence, with_bigram
 from plots import attention_picture
 from runner import Stop, tf
 
@@ -40,10 +40,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--run", default="runs/m06", help="folder of a trained network (default runs/m06)")
     add("--top", type=int, default=3, help="how many conversions to show (default 3)")
     add("--beam", type=int, default=8, help="beginnings that the search keeps (default 8)")
+    add(
+        "--bigram",
+        type=float,
+        default=search.WEIGHT,
+        help=f"weight of the bigram model beside the network, 0 for none (default {search.WEIGHT})",
+    )
     add("--plot", help="also draw the attention of the best conversion into this PNG file")
     args = parser.parse_args(argv)
     if args.top < 1 or args.beam < 1:
         parser.error("--top and --beam must be 1 or more")
+    if args.bigram < 0:
+        parser.error("--bigram must not be negative")
     return args
 
 
@@ -104,17 +112,18 @@ def sentences(line: Piece) -> list[Piece]:
 
 
 class Converter:
-    """A trained network as an input method."""
+    """A trained network as an input method, with the bigram model of its training unless its weight is 0."""
 
-    def __init__(self, run: str | Path, beam: int):
+    def __init__(self, run: str | Path, beam: int, bigram: float = search.WEIGHT):
         self.network, self.vocabulary, self.args, self.step = read_run(run)
+        chooser = with_bigram(run, self.network, self.vocabulary, bigram)
         spec = tf.TensorSpec([None, None], tf.int32)
         self.search = tf.function(
-            lambda symbols: search.beam(self.network, symbols, beam), autograph=False, input_signature=[spec]
+            lambda symbols: search.beam(chooser, symbols, beam), autograph=False, input_signature=[spec]
         )
 
     def piece(self, piece: Piece) -> list[tuple[str, float]]:
-        """The conversions of one sentence with their log probabilities, best first."""
+        """The conversions of one sentence with their scores, best first."""
         stop = "。" if piece.symbols[-1] == "。" else ""  # sentences were learnt without it
         short = Piece(piece.symbols[:-1], piece.characters[:-1]) if stop else piece
         if not any(symbol in self.vocabulary.syllables for symbol in short.symbols):
@@ -124,7 +133,7 @@ class Converter:
         return [(text, float(score)) for text, score in zip(texts, scores[0]) if np.isfinite(score)]
 
     def __call__(self, text: str, top: int = 1) -> list[tuple[str, float]]:
-        """The best conversions of a line, with log probabilities.
+        """The best conversions of a line, with the scores of `search.WithBigram`, or log probabilities without it.
 
         Raises:
             runner.Stop: it holds letters that are no syllables.
@@ -138,7 +147,7 @@ class Converter:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    converter = Converter(args.run, args.beam)
+    converter = Converter(args.run, args.beam, args.bigram)
     lines = [" ".join(args.text)] if args.text else (line.rstrip("\n") for line in sys.stdin)
     for number, line in enumerate(lines, start=1):
         try:

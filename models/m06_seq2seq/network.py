@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import tensorflow as tf
+from baselines import Bigram
 from model import Seq2Seq, time_major
 from runner import Stop
+from search import WithBigram
 from transformer import Tagger
 
 import data
@@ -83,6 +85,19 @@ def read_run(folder: str | Path) -> tuple[tf.Module, Vocabulary, argparse.Namesp
             f"the run in {folder} cannot be read ({reason}). Train it anew:  python train.py"
         ) from None
     return network, vocabulary, args, int(step.numpy())
+
+
+def with_bigram(folder: str | Path, network: tf.Module, vocabulary: Vocabulary, weight: float) -> tf.Module:
+    """The network of a run beside the bigram model of its training, for `search`; the network itself at weight 0.
+
+    An unconstrained network stays alone: its characters belong to no syllable in particular.
+
+    Raises:
+        runner.Stop: the bigram model cannot be read.
+    """
+    if not weight or not network.constrain:
+        return network
+    return WithBigram(network, Bigram.read(Path(folder) / "bigram.npz", vocabulary), weight)
 
 
 def sentence(vocabulary: Vocabulary, numbers, piece: data.Piece) -> list[str]:

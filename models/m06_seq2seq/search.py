@@ -1,8 +1,10 @@
 """From scores of the next character to sentences: greedy, and by beam search. Both run wholly in the graph.
 
-A network offers `begin(symbols) -> memory, state` and `advance(memory, state, t, last) -> logits, state`: the scores of
-character number t when `last` is the one before. When the network is constrained, the scores are those of the
-symbol's candidates, a sentence has as many characters as symbols, and its end needs no choice.
+A network offers `begin(symbols) -> memory, state` and `advance(memory, state, t, last) -> gains, state`: for each
+choice of character number t, when `last` is the one before, its log probability. When the network is constrained, the
+choices are the symbol's candidates, a sentence has as many characters as symbols, and its end needs no choice.
+
+`WithBigram` is a network and a bigram model that search together.
 """
 
 from __future__ import annotations
@@ -11,7 +13,42 @@ import tensorflow as tf
 
 from data import END, PAD, START
 
+WEIGHT = 0.5  # of the bigram model beside the network; the best of five on the validation part
 LONGER = 8  # characters that an unconstrained sentence may have more than symbols
+
+
+class WithBigram(tf.Module):
+    """A constrained network and a bigram model that choose together: shallow fusion, Gulcehre et al. 2015.
+
+    gain(c) = log p(c | characters before, symbols) + weight · (log P(c | last) + log P(symbol | c))
+
+    The network reads the whole sentence and forgets rare pairs of characters; the bigram model has counted each of them
+    and knows nothing else. What a sentence gains is a score, no longer a log probability.
+
+    Args:
+        bigram: of the same vocabulary, see `baselines.Bigram`.
+        weight: 0 leaves the network alone.
+    """
+
+    def __init__(self, network, bigram, weight: float):
+        super().__init__("with_bigram")
+        assert network.constrain, "the choices must be the symbol's candidates"
+        self.network, self.constrain, self.candidates = network, True, network.candidates
+        self.characters = len(bigram.follows)
+        self.follows = tf.constant((weight * bigram.follows).ravel())
+        self.sounds = tf.constant((weight * bigram.sounds).ravel())
+
+    def begin(self, symbols: tf.Tensor):
+        memory, state = self.network.begin(symbols)
+        return (memory, symbols), state
+
+    def advance(self, memory: tuple, state: tuple, t: tf.Tensor, last: tf.Tensor):
+        memory, symbols = memory
+        gains, state = self.network.advance(memory, state, t, last)
+        candidates = characters_at(self, symbols, t)  # (rows, K)
+        follows = tf.gather(self.follows, last[:, None] * self.characters + candidates)
+        sounds = tf.gather(self.sounds, symbols[:, t, None] * self.characters + candidates)
+        return gains + follows + sounds, state
 
 
 def plan(network, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -47,9 +84,9 @@ def greedy(network, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     memory, state = network.begin(symbols)
 
     def body(t, last, state, found, score, done):
-        logits, state = network.advance(memory, state, t, last)
-        choice = tf.argmax(logits, 1, output_type=tf.int32)
-        gain = tf.gather(tf.nn.log_softmax(logits), choice, batch_dims=1)
+        gains, state = network.advance(memory, state, t, last)
+        choice = tf.argmax(gains, 1, output_type=tf.int32)
+        gain = tf.gather(gains, choice, batch_dims=1)
         last = tf.gather(
             characters_at(network, symbols, tf.minimum(t, tf.shape(symbols)[1] - 1)), choice, batch_dims=1
         )
@@ -88,9 +125,9 @@ def beam(network, symbols: tf.Tensor, width: int) -> tuple[tf.Tensor, tf.Tensor]
     state = tf.nest.map_structure(lambda values: tf.repeat(values, width, axis=0), state)
 
     def body(t, last, state, found, scores, done):
-        logits, state = network.advance(memory, state, t, last)
-        choices = tf.shape(logits)[1]
-        gains = tf.reshape(tf.nn.log_softmax(logits), [rows, width, choices])
+        gains, state = network.advance(memory, state, t, last)
+        choices = tf.shape(gains)[1]
+        gains = tf.reshape(gains, [rows, width, choices])
         ended = done | (t == wanted)[:, None]  # what has ended stays as it is: one extension, for nothing
         stay = tf.where(tf.range(choices) == 0, 0.0, -float("inf"))
         gains = tf.where(ended[..., None], stay, gains)

@@ -1,6 +1,6 @@
 """Train an input method: pinyin syllables become Chinese characters.
 
-    python train.py                                                    # about ten minutes of one core
+    python train.py                                                    # about a quarter of an hour
     python train.py --no-constrain --output_dir runs/m06_free          # the decoder may write any character
     python train.py --model transformer --output_dir runs/m06_transformer
 
@@ -20,6 +20,7 @@ import time
 
 import numpy as np
 import runner
+from baselines import Bigram
 from layers import Adam, mean_over_replicas
 from network import SHAPING, make_network, masked_loss, wanted
 from plots import attention_picture
@@ -33,7 +34,7 @@ SIZES = {
     "paper": {"units": 512, "embedding": 256, "batch_size": 4096, "steps": 8000, "learning_rate": 0.002},
 }
 PRESETS = {
-    name: {**sizes, "dropout": 0.3, "forget": 0.25, "log_every": 100, "sample_every": 1000, "save_every": 500}
+    name: {**sizes, "dropout": 0.3, "log_every": 100, "sample_every": 1000, "save_every": 500}
     for name, sizes in SIZES.items()
 }
 
@@ -54,7 +55,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--embedding", type=int, help="width of the vectors of symbols and characters")
     add("--encoder_layers", type=int, help="default 1, of a transformer 3")
     add("--dropout", type=float, help="share of the numbers that a training step leaves out (default 0.3)")
-    add("--forget", type=float, help="share of the characters before that the decoder misses (default 0.25)")
     add("--learning_rate", type=float, help="of Adam at its highest")
     for action in parser._actions:
         if action.dest == "batch_size":
@@ -68,9 +68,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             raise Stop(f"--{name} must be 1 or more", code=2)
     if args.model == "transformer" and args.units % 4:
         raise Stop("--units must divide by the transformer's 4 heads", code=2)
-    for name in ("dropout", "forget"):
-        if not 0 <= getattr(args, name) < 1:
-            raise Stop(f"--{name} must be at least 0 and less than 1", code=2)
+    if not 0 <= args.dropout < 1:
+        raise Stop("--dropout must be at least 0 and less than 1", code=2)
     if not args.learning_rate > 0:
         raise Stop("--learning_rate must be greater than 0", code=2)
     return args
@@ -123,8 +122,8 @@ def make_validation(network: tf.Module, buckets: list[Encoded], first_syllable: 
     return validate
 
 
-def keep_vocabulary(run: runner.Run, vocabulary: Vocabulary) -> None:
-    """Write the vocabulary beside the checkpoints; a run of other text cannot be continued.
+def keep_vocabulary(run: runner.Run, vocabulary: Vocabulary, train: list[data.Piece]) -> None:
+    """Write the vocabulary and the bigram model beside the checkpoints; a run of other text cannot be continued.
 
     Raises:
         runner.Stop: the folder holds a run with another vocabulary.
@@ -137,6 +136,7 @@ def keep_vocabulary(run: runner.Run, vocabulary: Vocabulary) -> None:
             )
     elif run.chief:
         vocabulary.save(path)
+        Bigram.of(vocabulary, train).save(run.folder / "bigram.npz")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     run.say("reading the corpus …")
     parts = data.load(args.data_path)
     vocabulary = Vocabulary.of(parts["train"])
-    keep_vocabulary(run, vocabulary)
+    keep_vocabulary(run, vocabulary, parts["train"])
     train = data.in_buckets(vocabulary, parts["train"])
     validation = data.in_buckets(vocabulary, parts["validation"][::5])  # a fifth, to save time
     batches = Batches(train, args.batch_size, args.seed, strategy.num_replicas_in_sync)

@@ -91,4 +91,4 @@ class Tagger(tf.Module):
         return tf.transpose(self.logits(symbols)[0], [1, 0, 2]), ()
 
     def advance(self, memory: tf.Tensor, state: tuple, t: tf.Tensor, last: tf.Tensor):
-        return memory[:, tf.minimum(t, tf.shape(memory)[1] - 1)], state
+        return tf.nn.log_softmax(memory[:, tf.minimum(t, tf.shape(memory)[1] - 1)]), state
