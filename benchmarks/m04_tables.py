@@ -55,8 +55,7 @@ def losses_table() -> str:
     """The three losses of the paper."""
     result = read("losses")
     rows = [
-        f"| {name} | {row['l1']:.4f} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['sharpness']:.2f} | "
-        f"{row['minutes']:.1f} |"
+        f"| {name} | {row['l1']:.4f} | {row['psnr']:.2f} | {row['ssim']:.4f} | {row['sharpness']:.2f} |"
         for name, row in result["rows"].items()
     ]
     config = result["config"]
@@ -65,7 +64,7 @@ def losses_table() -> str:
         f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps of {batch} pairs each, the same order; "
         f"means over {result['pictures']} held-out pictures. {sentence(result['machine'])}."
     )
-    return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness | minutes |", rows, below)
+    return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness |", rows, below)
 
 
 def speed_table() -> str:

@@ -59,7 +59,8 @@ def facts() -> dict[str, object]:
 def sentence(fact: dict) -> str:
     """One line for below a table."""
     gpu = f", {', '.join(fact['gpu'])}" if fact.get("gpu") else ", no GPU"
+    cores = f"{fact['cores']} core{'s' * (fact['cores'] != 1)}"
     return (
-        f"{fact['cpu']}, {fact['cores']} cores, {fact['memory_gib']} GiB{gpu}; TensorFlow {fact['tensorflow']}, "
+        f"{fact['cpu']}, {cores}, {fact['memory_gib']} GiB{gpu}; TensorFlow {fact['tensorflow']}, "
         f"Keras {fact['keras']}, Python {fact['python']}; {fact['date']}"
     )

@@ -190,8 +190,9 @@ class Row:
         def run() -> None:
             for _ in range(question["steps"]):
                 loss = step()
-            if not np.isfinite(float(loss)):
-                raise ValueError(f"the loss is {float(loss)}")
+            loss = float(loss.detach())
+            if not np.isfinite(loss):
+                raise ValueError(f"the loss is {loss}")
 
         seconds = timed(run) / question["steps"]
         return {"seconds": seconds, "matrix_weights": matrix_weights(modules)}

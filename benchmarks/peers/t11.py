@@ -36,7 +36,7 @@ class Pictures(Dataset):
     def __getitem__(self, number: int) -> tuple[np.ndarray, int]:
         path, label = self.items[number]
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB")), label
+            return np.array(picture.convert("RGB")), label
 
 
 def one_pass(dataset: Dataset, workers: int) -> int:
