@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -139,39 +140,56 @@ def run_worker(folder: str, program: str, *arguments: str) -> str:
     return lines[-1].removeprefix("RESULT ")
 
 
-def measure(rounds: int) -> dict:
-    """All configurations in turns; medians and ranges over the rounds."""
+def measure(
+    rounds: int,
+    names: Iterable[str],
+    run: Callable[[str, list[str]], dict],
+    operations_of: Callable[[dict], float],
+) -> dict:
+    """A step of each configuration in float32 and bfloat16, in turns with the peak.
+
+    Args:
+        run: (name, further flags) -> "seconds" of a step, "memory_bytes", and what `operations_of` needs.
+        operations_of: of such a result, the operations of a step.
+
+    Returns:
+        "rows": name -> figures; the peaks, the number of rounds, and how busy the machine was before a run.
+    """
     seconds, last, peaks, busy = {}, {}, {}, []
     for turn in range(rounds):
         for kind in ("float32", "bfloat16"):
             peaks.setdefault(kind, []).append(float(run_worker(".", PEAK, kind, str(REPO))))
-            for name, (folder, script, flags, steps) in CONFIGURATIONS.items():
+            for name in names:
                 busy.append(psutil.cpu_percent(interval=1.0))
-                extra = ["--mixed_precision"] if kind == "bfloat16" else []
-                result = json.loads(
-                    run_worker(f"models/{folder}", WORKER, script, str(steps), *flags, *extra)
-                )
+                result = run(name, ["--mixed_precision"] if kind == "bfloat16" else [])
                 seconds.setdefault((name, kind), []).append(result["seconds"])
                 last[name, kind] = result
                 print(f"round {turn + 1}  {name:<42} {kind:<9} {result['seconds']:.3f} s", flush=True)
+    peak = {kind: statistics.median(values) for kind, values in peaks.items()}
     rows = {}
     for (name, kind), values in seconds.items():
-        operations = operations_of_step(last[name, kind])
-        median = statistics.median(values)
-        rows.setdefault(name, {"operations": operations, "peers_s": PEERS.get(name, {})})[kind] = {
+        operations, median = operations_of(last[name, kind]), statistics.median(values)
+        rows.setdefault(name, {"operations": operations})[kind] = {
             "s": median,
             "low": min(values),
             "high": max(values),
-            "share_of_peak": operations / median / statistics.median(peaks[kind]),
+            "share_of_peak": operations / median / peak[kind],
             "memory_bytes": last[name, kind]["memory_bytes"],
         }
+    if max(busy) > 20:
+        print(f"other programs were running ({max(busy):.0f} % of the processor)")
     return {
         "rows": rows,
-        "peak_operations_per_s": {kind: statistics.median(values) for kind, values in peaks.items()},
-        "peers_peak_operations_per_s": PEERS_PEAK,
+        "peak_operations_per_s": peak,
         "rounds": rounds,
         "busy_before_percent": max(busy),
     }
+
+
+def run_configuration(name: str, more: list[str]) -> dict:
+    """One of CONFIGURATIONS in a process of its own."""
+    folder, script, flags, steps = CONFIGURATIONS[name]
+    return json.loads(run_worker(f"models/{folder}", WORKER, script, str(steps), *flags, *more))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -180,9 +198,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args(argv)
     os.environ.pop("TF_NUM_INTRAOP_THREADS", None)
-    result = measure(args.rounds)
-    if result["busy_before_percent"] > 20:
-        print(f"other programs were running ({result['busy_before_percent']:.0f} % of the processor)")
+    result = measure(args.rounds, CONFIGURATIONS, run_configuration, operations_of_step)
+    for name, row in result["rows"].items():
+        row["peers_s"] = PEERS.get(name, {})
+    result["peers_peak_operations_per_s"] = PEERS_PEAK
     write_json(RESULTS / "gan_speed.json", {**result, "machine": facts()})
 
 

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 
-import psutil
-
-from benchmarks.gan_speed import PEAK, run_worker
+from benchmarks.gan_speed import measure, run_worker
 from tools.machine import facts
-from utils.lesson import REPO, RESULTS, write_json
+from utils.lesson import RESULTS, write_json
 
 PIX2PIX = """
 import pix2pix, tensorflow as tf
@@ -107,37 +104,11 @@ print("RESULT " + json.dumps({{"seconds": seconds, "operations": float(arithmeti
 """
 
 
-def measure(rounds: int) -> dict:
-    """All configurations in turns: medians and ranges over the rounds, in the form of `gan_speed.json`."""
-    seconds, last, peaks, busy = {}, {}, {}, []
-    for turn in range(rounds):
-        for kind in ("float32", "bfloat16"):
-            peaks.setdefault(kind, []).append(float(run_worker(".", PEAK, kind, str(REPO))))
-            extra = ["--mixed_precision"] if kind == "bfloat16" else []
-            for name, (folder, make, flags, steps) in CONFIGURATIONS.items():
-                busy.append(psutil.cpu_percent(interval=1.0))
-                program = WORKER.format(make=make)
-                result = json.loads(run_worker(f"models/{folder}", program, str(steps), *flags, *extra))
-                seconds.setdefault((name, kind), []).append(result["seconds"])
-                last[name, kind] = result
-                print(f"round {turn + 1}  {name:<28} {kind:<9} {result['seconds']:.3f} s", flush=True)
-    peak = {kind: statistics.median(values) for kind, values in peaks.items()}
-    rows = {}
-    for (name, kind), values in seconds.items():
-        median, operations = statistics.median(values), last[name, kind]["operations"]
-        rows.setdefault(name, {"operations": operations, "peers_s": {}})[kind] = {
-            "s": median,
-            "low": min(values),
-            "high": max(values),
-            "share_of_peak": operations / median / peak[kind],
-            "memory_bytes": last[name, kind]["memory_bytes"],
-        }
-    return {
-        "rows": rows,
-        "peak_operations_per_s": peak,
-        "rounds": rounds,
-        "busy_before_percent": max(busy),
-    }
+def run_configuration(name: str, more: list[str]) -> dict:
+    """One of CONFIGURATIONS in a process of its own."""
+    folder, make, flags, steps = CONFIGURATIONS[name]
+    program = WORKER.format(make=make)
+    return json.loads(run_worker(f"models/{folder}", program, str(steps), *flags, *more))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -145,9 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args(argv)
-    result = measure(args.rounds)
-    if result["busy_before_percent"] > 20:
-        print(f"other programs were running ({result['busy_before_percent']:.0f} % of the processor)")
+    result = measure(args.rounds, CONFIGURATIONS, run_configuration, lambda found: found["operations"])
     write_json(RESULTS / "model_steps.json", {**result, "machine": facts()})
 
 
