@@ -61,7 +61,7 @@ def losses_table() -> str:
     config = result["config"]
     side, width, batch = config["crop"], config["ngf"], config["batch_size"]
     below = (
-        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps of {batch} pairs each, the same order; "
+        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps of {batch} pairs each, in the same order, one seed each; "
         f"means over {result['pictures']} held-out pictures. {sentence(result['machine'])}."
     )
     return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness |", rows, below)
@@ -93,7 +93,7 @@ def speed_table() -> str:
         "unless said. The first rows took turns in one run, the last ones in another. "
         f"{sentence(result['machine'])}."
     )
-    return lines("| | float32, s | bfloat16, s | times PyTorch's best |", rows, below)
+    return lines("| | float32, s | bfloat16, s | time / PyTorch's best |", rows, below)
 
 
 TABLES = {

@@ -32,7 +32,7 @@ def quality_table() -> str:
     """Character error rate on the test part."""
     result = read("quality")
     lines = [
-        "| | seed | core minutes | search | CER | 95 % | all of a piece right |",
+        "| | seed | core minutes | search | CER | 95 % | pieces without an error |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in result["rows"].items():

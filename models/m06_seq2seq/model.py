@@ -103,10 +103,10 @@ class Encoder(tf.Module):
 class Attention(tf.Module):
     """Which symbols to look at while a character is chosen: Luong et al. 2015, "general", with positions.
 
-    score(t, j) = (W_q h_t + P_q p_t) · (W_k e_j + P_k p_j) / √features;  a_t = softmax_j;  context_t = Σ_j a_tj e_j
+    score(t, j) = (W_q h_t + P p_t) · (W_k e_j + P p_j) / √features;  a_t = softmax_j;  context_t = Σ_j a_tj e_j
 
     `h` are the decoder's states, `e` the encoder's outputs, `p` the sinusoids of a position. That the t-th character
-    belongs to the t-th symbol is not built in: the two matrices of the positions start from chance.
+    belongs to the t-th symbol is not built in: the matrix of the positions starts from chance.
     """
 
     WAVES = 64
