@@ -309,8 +309,8 @@ def summary_table() -> str:
     below = (
         "2018: as published, on their machines (a GPU in the first three rows and the last two). The other columns: "
         "this machine, no GPU; medians, those of the steps scaled up. Ours is the faster of float32 and bfloat16; "
-        "PyTorch's is float32 in the recurrent rows and the faster of both in the last two. Arrays: an iterator that runs "
-        f"already; starting one takes about as long again. {rest}"
+        "PyTorch's is float32 in the recurrent rows and the faster of both in the last two. Arrays: an iterator that "
+        f"runs already; starting one takes about as long again. {rest}"
     )
     return lines("| | published in 2018 | that code, today | **ours, today** | PyTorch |", rows, below + ".")
 

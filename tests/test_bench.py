@@ -323,8 +323,12 @@ def test_targets_say_what_is_reached_and_what_is_missed(results):
     line = lambda start: next(text for text in table.splitlines() if text.startswith(f"| {start}"))
     assert "| at most 0.85 | 0.80 | reached |" in line("T_05, GRU-2: written by hand / PyTorch")
     assert "| 0.90 | **missed** |" in line("T_05, GRU-2: written by hand, bfloat16 products / PyTorch")
-    assert "| at most 3.00 | 2.00 | reached |" in line("T_10: best `tf.data`, already running / indexing the array")
-    assert "| at most 3.00 | 4.00 | **missed** |" in line("T_10: best `tf.data`, already running / copy limit")
+    assert "| at most 3.00 | 2.00 | reached |" in line(
+        "T_10: best `tf.data`, already running / indexing the array"
+    )
+    assert "| at most 3.00 | 4.00 | **missed** |" in line(
+        "T_10: best `tf.data`, already running / copy limit"
+    )
     assert "| at least 0.85 | 0.90 | reached |" in line("T_11")
     assert "| at most 0.90 | 0.80 | reached |" in line(
         "m01 without batch normalization: ours / PyTorch eager"
