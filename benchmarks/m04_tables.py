@@ -61,7 +61,7 @@ def losses_table() -> str:
     config = result["config"]
     side, width, batch = config["crop"], config["ngf"], config["batch_size"]
     below = (
-        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps of {batch} pairs each, in the same order, "
+        f"{side}×{side} pixels, ngf = ndf = {width}, {config['steps']:,} steps of {batch} pairs each, in one order, "
         f"one seed each; means over {result['pictures']} held-out pictures. {sentence(result['machine'])}."
     )
     return lines("| trained with | L1 ↓ | PSNR, dB ↑ | SSIM ↑ | sharpness |", rows, below)
