@@ -187,6 +187,18 @@ def shuffle_first(paths, labels, to_float: bool = True) -> tf.data.Dataset:
     return finished(dataset.batch(BATCH, drop_remainder=True))
 
 
+def at_once(pictures: tf.Tensor) -> tf.Tensor:
+    """The numbers of `scaled` in one pass over the memory instead of three: bytes taken as numbers from -1 to 1."""
+    return tf.quantization.dequantize(tf.bitcast(pictures, tf.quint8), -1.0, 1.0, mode="MIN_COMBINED")
+
+
+def float_last(paths, labels) -> tf.data.Dataset:
+    """As `shuffle_first`, but batches are put together as bytes, and a whole batch becomes float in one operation."""
+    dataset = tf.data.Dataset.from_tensor_slices((paths, labels)).shuffle(len(paths))
+    dataset = dataset.map(lambda p, y: (decoded(tf.io.read_file(p)), y), CORES)
+    return finished(dataset.batch(BATCH, drop_remainder=True).map(lambda x, y: (at_once(x), y)))
+
+
 def from_records(files: list[str], jpeg: bool = False, threads: int = CORES, side: int = SIDE):
     """TFRecord files of encoded pictures; the records are shuffled while they are still encoded."""
 
@@ -253,6 +265,7 @@ def methods(folder: Path, png: list[str], jpeg: list[str]) -> dict[str, Way]:
         "decode, shuffle 5000 pictures": decode_first(paths, labels, 5000),
         "image_dataset_from_directory": short_way(folder),
         "shuffle paths, decode": shuffle_first(paths, labels),
+        "shuffle paths, decode, float last": float_last(paths, labels),
         "shuffle paths, decode, stay uint8": shuffle_first(paths, labels, to_float=False),
         "TFRecord of PNG": from_records(png),
         "TFRecord of JPEG": from_records(jpeg, jpeg=True),

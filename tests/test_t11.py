@@ -53,6 +53,7 @@ def test_todays_ways_deliver_every_picture_once_with_its_label(folder, tmp_path)
     for dataset in (
         t11_images.decode_first(paths, labels, 5),
         t11_images.shuffle_first(paths, labels),
+        t11_images.float_last(paths, labels),
         t11_images.from_records(png),
         t11_images.cached(paths, labels),
         t11_images.short_way(folder),
