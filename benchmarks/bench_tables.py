@@ -283,17 +283,14 @@ def summary_table() -> str:
         )
     t11 = read("T_11")
     ways, others = t11["rows"], t11.get("peers", {})
-    then, peer = (
-        ways["queue, 4 threads, capacity 5000"],
-        min((other["s"] for other in others.values()), default=None),
-    )
+    then = ways["queue, 4 threads, capacity 5000"]
+    peer = min((other["s"] for other in others.values()), default=None)
     row("100 batches of PNGs", then["seconds_2018"], then["s"], ways[BEST_PNG]["s"], peer)
     runs, networks = read("m01_speed")["runs"], peer_models()
     for which, published in (("without", 45.0), ("with", 90.0)):
         forms = {form: {"median": runs[f"{form} {which}"]["ms"]} for form in ("ours", "bfloat16")}
-        cell = networks.get(
-            f"m01 {which}", {"ours": forms, "pytorch": {}}
-        )  # in turns with PyTorch, where measured
+        # Our figure in turns with PyTorch, where that was measured.
+        cell = networks.get(f"m01 {which}", {"ours": forms, "pytorch": {}})
         best = {
             side: min((one["median"] * 10 for one in cell[side].values()), default=None)
             for side in ("ours", "pytorch")
@@ -305,14 +302,13 @@ def summary_table() -> str:
             best["ours"],
             best["pytorch"],
         )
-    rest = f"{sentence(t11['machine'])}"
     below = (
         "2018: as published, on their machines (a GPU in the first three rows and the last two). The other columns: "
         "this machine, no GPU; medians, those of the steps scaled up. Ours is the faster of float32 and bfloat16; "
         "PyTorch's is float32 in the recurrent rows and the faster of both in the last two. Arrays: an iterator that "
-        f"runs already; starting one takes about as long again. {rest}"
+        f"runs already; starting one takes about as long again. {sentence(t11['machine'])}."
     )
-    return lines("| | published in 2018 | that code, today | **ours, today** | PyTorch |", rows, below + ".")
+    return lines("| | published in 2018 | that code, today | **ours, today** | PyTorch |", rows, below)
 
 
 TABLES = {

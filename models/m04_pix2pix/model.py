@@ -153,9 +153,8 @@ class Generator(tf.Module):
                 return Deconv(seeds, inputs, outputs, bias, name)
             return Conv(seeds, inputs, outputs, 2, bias, name)
 
-        sides = [
-            args.crop >> level for level in range(last + 2)
-        ]  # 256, 128 … 1: before each level, and after the last
+        # Before each level of the way down, and after the last: 256, 128 … 1.
+        sides = [args.crop >> level for level in range(last + 2)]
         normed = [level > 0 and sides[level + 1] > args.norm_above for level in range(last + 1)]
         self.down = [
             make("down", level, fan, width, not norm)

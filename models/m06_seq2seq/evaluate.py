@@ -3,6 +3,7 @@
 python evaluate.py                                         # runs/m06 on the test part
 python evaluate.py --run runs/m06 runs/m06_transformer --beam 1 8
 python evaluate.py --part validation --limit 500 --no-baselines
+python evaluate.py --part validation --limit 2500 --bigram 0.2 0.3 0.4 0.5 0.7    # how search.WEIGHT was chosen
 """
 
 from __future__ import annotations
