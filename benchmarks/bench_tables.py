@@ -11,7 +11,7 @@ from tools.machine import sentence
 from utils.lesson import RESULTS
 
 FAST, FAST_LOW = "written by hand", "written by hand, bfloat16 products"
-KERAS = ("Keras layers", "Keras layers, unroll=True")
+KERAS = ("Keras layers", "Keras layers, unroll=True", "Keras, unroll=True, 1-thread ops")
 TWO_LAYERS = ("LSTM-2", "GRU-2", "Bi-GRU-2")
 COPY_LIMIT, INDEX, BEST_PNG = "copy limit", "NumPy index, tf.constant", "shuffle paths, decode, float last"
 OF_2018 = ("one-shot", "initializable")
@@ -26,7 +26,7 @@ def read(name: str) -> dict:
     """
     path = RESULTS / f"{name}.json"
     if not path.exists():
-        part = {"T_05_speed": "T_05"}.get(name, name)
+        part = {"T_05_speed": "T_05", "T_05_products": "T_05"}.get(name, name)
         raise ValueError(f"{path.name} is missing. Make it:  make bench B={part}")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -73,7 +73,7 @@ def t05_table() -> str:
     rows = [
         line(f"**{name}**" if name in (FAST, FAST_LOW) else name, row, ".1f") for name, row in cells.items()
     ]
-    fast = [(f"{FAST} / the faster of Keras", FAST, KERAS)]
+    fast = [(f"{FAST} / the fastest of Keras", FAST, KERAS)]
     fast += [(f"{own} / PyTorch", own, peers) for own in (FAST, FAST_LOW) if peers]
     for name, own, others in fast:
         ratios = {
@@ -95,6 +95,27 @@ def t05_table() -> str:
     apart = f" Measured in another run, without PyTorch: {', '.join(alone)}." if alone else ""
     below = f"Seconds. The {result['method']}{spread}.{apart} {on({**result, **versions})}"
     return lines("| | " + " | ".join(columns) + " |", rows, below)
+
+
+def products_table() -> str:
+    """Microseconds of single products, by element type and threads."""
+    result, rows = read("T_05_products"), []
+    counts = result["threads"]
+    columns = [(dtype, count) for dtype in ("float32", "bfloat16") for count in counts]
+    for name, row in result["rows"].items():
+        cells = " | ".join(f"{row[dtype][count]['median']:,.0f}" for dtype, count in columns)
+        rows.append(f"| {name} | {cells} |")
+    quartiles = [
+        (cell["median"], cell["quartiles"])
+        for row in result["rows"].values()
+        for cells in row.values()
+        for cell in cells.values()
+    ]
+    heads = [f"{dtype}, {counts[count]} thread{'s' * (counts[count] > 1)}" for dtype, count in columns]
+    below = (
+        f"Microseconds of one call, medians of rounds in turns; {relative_spread(quartiles)}. {on(result)}"
+    )
+    return lines("| | " + " | ".join(heads) + " |", rows, below)
 
 
 # ----------------------------------------------------------------------------------------------------------- T_10
@@ -316,6 +337,7 @@ TABLES = {
     "bench-targets": targets_table,
     "bench-models": models_table,
     "t05-speed": t05_table,
+    "t05-products": products_table,
     "t10-ways": t10_table,
     "bench-peers": peers_table,
     "bench-startup": startup_table,

@@ -7,7 +7,8 @@
 writes `benchmarks/results/T_05_speed.json`. Every row trains the same networks (28 rows of 28, the last output or,
 for Bi-GRU, the mean of all, then ten scores) with Adam, float32 weights and no dropout. A figure is the median of
 several rounds of 10 training and 2 test batches, times 50. The forms of one network take turns; compare rows of one
-column. The row of 2018 is what the original tutorial published, on a GPU that it does not name.
+column. The rows of ONE_THREAD run in a process of their own, whose operations have one thread each. The row of 2018
+is what the original tutorial published, on a GPU that it does not name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -30,7 +32,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks import turns
-from benchmarks.peer import Peer
+from benchmarks.peer import THREADS, Peer
 from benchmarks.t05_fast_rnn import Stack
 from utils.mnist import load_mnist
 
@@ -175,15 +177,21 @@ def keras_round(kind: str, layers: int, unroll: bool) -> Round:
 
 
 def fast_round(kind: str, layers: int, dtype: tf.DType) -> Round:
-    model = Stack(kind, layers, UNITS, seed=1, dtype=dtype)
+    """The layers written by hand, with as many parts that do not wait for each other as there are cores, at most 4."""
+    directions = 2 if kind == "Bi-GRU" else 1  # they do not wait for each other either
+    model = Stack(kind, layers, UNITS, seed=1, dtype=dtype, parts=max(1, min(THREADS, 4) // directions))
     return modern_round(model, list(model.trainable_variables))
 
 
-FORMS: dict[str, Callable[[str, int], Round]] = {
+Form = Callable[[str, int], Round]
+FORMS: dict[str, Form] = {
     "TF 1.x graph, dynamic_rnn": lambda kind, layers: v1_round(kind, layers, dynamic=True),
     "TF 1.x graph, Python loop": lambda kind, layers: v1_round(kind, layers, dynamic=False),
     "Keras layers": lambda kind, layers: keras_round(kind, layers, unroll=False),
     "Keras layers, unroll=True": lambda kind, layers: keras_round(kind, layers, unroll=True),
+}
+ONE_THREAD: dict[str, Form] = {
+    "Keras, unroll=True, 1-thread ops": lambda kind, layers: keras_round(kind, layers, unroll=True),
     "written by hand": lambda kind, layers: fast_round(kind, layers, tf.float32),
     "written by hand, bfloat16 products": lambda kind, layers: fast_round(kind, layers, tf.bfloat16),
 }
@@ -196,8 +204,15 @@ def batches_of(data) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(data.images[i].astype(np.float32) / 255, data.labels[i].astype(np.int64)) for i in indices]
 
 
-def measure(kind: str, layers: int, rounds: int, data, peer: Peer | None) -> dict:
+def measure(kind: str, layers: int, rounds: int, data, helper: Peer, peer: Peer | None) -> dict:
     """Time one network in every form. The forms take turns, so that a disturbance meets all of them.
+
+    Args:
+        kind, layers: of NETWORKS.
+        rounds: how often every form has its turn.
+        data: the training images and labels.
+        helper: `benchmarks.t05_one_thread`.
+        peer: PyTorch's side, or None.
 
     Returns:
         "forms" and, with a peer, "peers": name -> seconds for 500 + 100 batches (median, quartiles, extremes) and the
@@ -206,23 +221,34 @@ def measure(kind: str, layers: int, rounds: int, data, peer: Peer | None) -> dic
     Raises:
         SystemExit: a network's last value is not a finite number, or the peer's network is another one.
     """
-    column, batches, runs, set_up = column_name(kind, layers), batches_of(data), {}, {}
+    column, batches, rows, set_up = column_name(kind, layers), batches_of(data), {}, {}
+
+    def checked(name: str, seconds: float, last: float) -> float:
+        if not np.isfinite(last):
+            raise SystemExit(f"{name}, {kind}: the last value is {last}, it did not train; nothing written")
+        return seconds * FULL
+
+    def here(name: str, run: Round) -> float:
+        start = time.perf_counter()
+        last = run(batches)
+        return checked(name, time.perf_counter() - start, last)
+
+    def there(name: str) -> float:
+        answer = helper.ask(name, column=column)
+        return checked(name, answer["seconds"], answer["last"])
+
     for name, make in FORMS.items():
         if kind == "CNN" and name != "Keras layers":
             continue
         start = time.perf_counter()
-        runs[name] = make(kind, layers)
-        runs[name](batches)
+        rows[name] = partial(here, name, make(kind, layers))
+        rows[name]()
         set_up[name] = round(time.perf_counter() - start, 2)
-
-    def seconds_of(name: str) -> float:
+    for name in ONE_THREAD if kind != "CNN" else ():
         start = time.perf_counter()
-        last = runs[name](batches)
-        if not np.isfinite(last):
-            raise SystemExit(f"{name}, {kind}: the last value is {last}, it did not train; nothing written")
-        return (time.perf_counter() - start) * FULL
-
-    rows = {name: partial(seconds_of, name) for name in runs}
+        rows[name] = partial(there, name)
+        rows[name]()
+        set_up[name] = round(time.perf_counter() - start, 2)
     if peer:
         answer = peer.ask(column, train=TRAIN, test=TEST)
         ours = sum(w.shape.num_elements() for w in keras_model(kind, layers).trainable_variables if matrix(w))
@@ -230,7 +256,7 @@ def measure(kind: str, layers: int, rounds: int, data, peer: Peer | None) -> dic
             raise SystemExit(f"PyTorch's {column} is another network: {answer} against {ours} weights")
         rows[PEER] = lambda: peer.seconds(column, train=TRAIN, test=TEST) * FULL
         set_up[PEER] = round(answer["seconds"], 2)
-    found, foreign = turns.take_turns(rows, rounds, peer.processes if peer else ())
+    found, foreign = turns.take_turns(rows, rounds, [*helper.processes, *(peer.processes if peer else ())])
     if peer:
         peer.ask(column, forget=True)
     figures = {name: {**turns.spread(values, 2), "set_up": set_up[name]} for name, values in found.items()}
@@ -248,7 +274,7 @@ def column_name(kind: str, layers: int) -> str:
 
 
 def table(measured: dict[str, dict]) -> dict:
-    """The measured columns as rows, in the order of NETWORKS and FORMS; what was not measured is None."""
+    """The measured columns as rows, in the order of NETWORKS, FORMS and ONE_THREAD; what was not measured is None."""
     columns = [column_name(*network) for network in NETWORKS]
 
     def row(name: str, part: str) -> dict:
@@ -263,7 +289,7 @@ def table(measured: dict[str, dict]) -> dict:
     published = {"name": "the original of 2018, its GPU", "seconds": PUBLISHED_2018, "published": True}
     return {
         "columns": columns,
-        "rows": [published, *(row(name, "forms") for name in FORMS)],
+        "rows": [published, *(row(name, "forms") for name in FORMS | ONE_THREAD)],
         "peers": [row(PEER, "peers")] if any(column["peers"] for column in measured.values()) else [],
     }
 
@@ -301,11 +327,12 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     machine, data = facts(), load_mnist().train
     measured = earlier(machine) if args.networks else {}
-    with Peer("t05") if args.peers else nullcontext() as peer:
+    helper_process = Peer("benchmarks.t05_one_thread", interpreter=sys.executable)
+    with helper_process as helper, Peer("t05") if args.peers else nullcontext() as peer:
         versions = {"pytorch": peer.about["pytorch"]} if peer else {}
         for column in args.networks or names:
             print(f"{column}: building", flush=True)
-            found = measure(*names[column], args.rounds, data, peer)
+            found = measure(*names[column], args.rounds, data, helper, peer)
             measured[column] = {**found, **versions, "date": machine["date"]}
             keras.backend.clear_session()
             figures = {name: cell["median"] for name, cell in (found["forms"] | found["peers"]).items()}

@@ -152,6 +152,18 @@ def test_pooling_before_bias_and_relu_is_pooling_after_them():
     np.testing.assert_allclose(found, tf.nn.max_pool2d(tf.nn.relu(x), 2, 2, "VALID"), atol=1e-6)
 
 
+def test_the_dense_layer_and_its_gradients_are_those_of_matmul():
+    x, kernel, pull = (tf.constant(random(*shape, seed=7), tf.float32) for shape in ((3, 5), (5, 4), (3, 4)))
+    found = []
+    for product in (model.dense, tf.matmul):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = product(x, kernel)
+        found.append([y, *tape.gradient(y, [x, kernel], pull)])
+    for ours, reference in zip(*found):
+        np.testing.assert_allclose(ours, reference, atol=1e-6)
+
+
 @pytest.mark.parametrize("with_norm", [True, False])
 def test_the_network_has_the_shapes_of_the_original(with_norm):
     network = model.Network(batch_norm=with_norm)

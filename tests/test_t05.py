@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from conftest import REPO
 
-from benchmarks import t05_accuracy, t05_fast_rnn
+from benchmarks import peer, t05_accuracy, t05_fast_rnn, t05_products
 
 STEPS, BATCH, FEATURES, UNITS = 5, 3, 4, 6
 
@@ -201,6 +201,45 @@ def test_dropout_follows_its_seed():
     np.testing.assert_array_equal(scores(1, 2), scores(1, 2))
     assert np.abs(scores(1, 2) - scores(2, 2)).max() > 1e-3
     assert np.abs(scores(1, 2) - stack(pictures)).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", t05_accuracy.KINDS)
+def test_parts_change_neither_scores_nor_gradients(kind):
+    """Seven pictures in three parts of different sizes, with dropout, against all at once."""
+    pictures = tf.constant(np.random.default_rng(0).uniform(size=(7, 28, 28)).astype(np.float32))
+    pull = tf.constant(np.random.default_rng(1).normal(size=(7, 10)).astype(np.float32))
+    found = []
+    for parts in (1, 3):
+        stack = t05_fast_rnn.Stack(kind, layers=2, units=UNITS, seed=3, parts=parts)
+        with tf.GradientTape() as tape:
+            scores = stack(pictures, dropout=0.5, seed=tf.constant([1, 2]))
+            loss = tf.reduce_sum(scores * pull)
+        found.append([scores, *tape.gradient(loss, stack.trainable_variables)])
+    for whole, cut in zip(*found, strict=True):
+        assert np.abs(whole).max() > 1e-3
+        np.testing.assert_allclose(cut, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_the_helper_of_the_speed_table_gives_an_operation_one_thread():
+    with peer.Peer("benchmarks.t05_one_thread", interpreter=sys.executable) as helper:
+        assert helper.about["threads"] == 1
+        answer = helper.ask("Keras, unroll=True, 1-thread ops", column="GRU-1")
+        assert answer["seconds"] > 0 and 0 < answer["last"] < 1  # the accuracy on the last test batch
+
+
+def test_the_ways_to_write_a_product_agree():
+    """Rows of the table of products that stand for one another give the same numbers, here for small matrices."""
+    small = lambda side: min(side, 20 + side % 7)
+    matrix = lambda shape: tf.constant(np.random.default_rng(0).normal(size=[*map(small, shape)]), tf.float32)
+    found = {}
+    for name, way in t05_products.WAYS.items():
+        result = way.work(matrix(way.first), way.prepare(matrix(way.second)))
+        found.setdefault(name.partition(":")[0], []).append(np.ravel(result))
+    alike = {group: results for group, results in found.items() if "gradient" in group or "bias" in group}
+    assert sorted(map(len, alike.values())) == [2, 2, 2, 3]
+    for group, (first, *others) in alike.items():
+        for other in others:
+            np.testing.assert_allclose(other, first, atol=1e-5, err_msg=group)
 
 
 def test_learning_rate_rises_and_falls_to_zero():

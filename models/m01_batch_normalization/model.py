@@ -80,13 +80,27 @@ class Network(tf.Module):
         x = self._convolution(images, "conv1", training)  # (batch, 14, 14, 32)
         x = self._convolution(x, "conv2", training)  # (batch, 7, 7, 64)
         x = tf.reshape(x, [-1, 7 * 7 * WIDTHS[1]])
-        x = self._product(tf.matmul, x, "fc1")  # (batch, 1024)
+        x = self._product(dense, x, "fc1")  # (batch, 1024)
         x = self.norms["fc1"](x, training) if self.batch_norm else x + self.biases["fc1"]
         x = tf.nn.relu(x)
         if training and self.dropout:
             kept = uniform(tf.shape(x)[0], WIDTHS[2], self.seed, step, purpose=1) >= self.dropout
             x = tf.where(kept, x / (1.0 - self.dropout), 0.0)
-        return self._product(tf.matmul, x, "fc2") + self.biases["fc2"]
+        return self._product(dense, x, "fc2") + self.biases["fc2"]
+
+
+@tf.custom_gradient
+def dense(x: tf.Tensor, kernel: tf.Tensor):
+    """`x @ kernel`, `(batch, inputs)` times `(inputs, outputs)`, with the gradient of `tf.matmul` written out.
+
+    Only the gradient of `x` is another operation: `tf.matmul(…, transpose_b=True)`, which TensorFlow would take, needs
+    twice as long on a processor.
+    """
+
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.einsum("bo,io->bi", dy, kernel), tf.matmul(x, dy, transpose_a=True)
+
+    return tf.matmul(x, kernel), gradient
 
 
 def pool(x: tf.Tensor) -> tf.Tensor:

@@ -82,10 +82,14 @@ def lstm(x: tf.Tensor, kernel, recurrent, bias, dtype: tf.DType = tf.float32) ->
                 for values in (gates_all, c_all, before(c_all), dh_all)
             ]
 
+            # Laid out anew once: a product with `transpose_b=True` does so in every step. Not `tf.transpose`, which
+            # TensorFlow would turn into just that.
+            low_turned = tf.einsum("ij->ji", low)
+
             def backward(t, dh, dc, written):
                 gates, c, c_before, d_output = (array.read(t) for array in read)
                 dz, dc = cell_gradient(gates, c, c_before, dh + d_output, dc)
-                return t - 1, product(dz, low, dtype, transpose_b=True), dc, written.write(t, dz)
+                return t - 1, product(dz, low_turned, dtype), dc, written.write(t, dz)
 
             written = tf.TensorArray(tf.float32, steps, element_shape=[None, 4 * units])
             *_, written = tf.while_loop(
@@ -96,8 +100,11 @@ def lstm(x: tf.Tensor, kernel, recurrent, bias, dtype: tf.DType = tf.float32) ->
             summed = lambda values: tf.cast(
                 tf.matmul(flat(values), tf.cast(dz, dtype), transpose_a=True), tf.float32
             )
-            dx = tf.reshape(product(dz, kernel, dtype, transpose_b=True), tf.shape(x))
-            return dx, summed(x), summed(before(h_all)), tf.reduce_sum(dz, 0)
+            dx = tf.reshape(product(dz, tf.einsum("ij->ji", kernel), dtype), tf.shape(x))
+            d_bias = tf.matmul(tf.ones([1, tf.shape(dz)[0]]), dz)[
+                0
+            ]  # the sum of the rows, faster than reduce_sum
+            return dx, summed(x), summed(before(h_all)), d_bias
 
         return h_all, gradient
 
