@@ -45,8 +45,8 @@ def _all_steps(x: tf.Tensor, kernel: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def _turned(matrix: tf.Tensor) -> tf.Tensor:
     """The transposed matrix, laid out anew in memory.
 
-    Not `tf.transpose`: TensorFlow would move that into every product, as `transpose_b=True`, which on a processor
-    costs a small float32 product two thirds of its time again.
+    Not `tf.transpose`: TensorFlow would move that into every product, as `transpose_b=True`, which makes a small
+    float32 product on a processor up to twice as slow (`t05_products`).
     """
     return tf.einsum("ij->ji", matrix)
 

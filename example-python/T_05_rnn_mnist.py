@@ -10,7 +10,7 @@
 #
 # **Read before**: [T_01](T_01_basic_usage.ipynb), [T_02](T_02_feedforward_mnist.ipynb).
 #
-# **Time**: 2.6 minutes on a two-core CPU, from a measured run.
+# **Time**: 2.9 minutes on a two-core CPU, from a measured run.
 
 # %%
 import json
@@ -405,7 +405,8 @@ for layers in (1, 2):
 # 256 units, one and two layers; seconds for 500 training and 100 test batches of 100. `python -m
 # benchmarks.t05_speed` measures it. The hand-written layers (`benchmarks/t05_fast_rnn.py`) multiply the rows of
 # *all* steps by the input matrix in one product before the loop, and find the gradients of the weights in one
-# product each after it. Only the product that must wait stays in the loop.
+# product each after it. Only the product that must wait stays in the loop, and the batch is cut into one part for
+# each core, so that no core waits for another.
 
 # %%
 table = json.loads((RESULTS / "T_05_speed.json").read_text(encoding="utf-8"))
@@ -416,8 +417,11 @@ for row in table["rows"]:
 print(f"{table['machine']['cpu']}, {table['machine']['cores']} cores, {table['machine']['date']}")
 
 # %% [markdown]
-# The two rows written by hand gain most where there is most to multiply, in the Bi-GRU with two layers. Factors of
-# 16 bits (`bfloat16`, sums stay at 32) make every network faster, on a processor that has instructions for them.
+# *1-thread ops* means that each operation has one thread (`tf.config.threading.set_intra_op_parallelism_threads(1)`
+# when the program starts). The product of one step is too small to be shared by two cores; with this setting,
+# operations that do not depend on each other run side by side instead. The rows written by hand have it, too. Factors
+# of 16 bits (`bfloat16`, sums stay at 32) make every network faster still, on a processor that has instructions for
+# them.
 #
 # The first row has a riddle: on the GPU of 2018 the Bi-GRU took 5 times as long as the GRU, and the tutorial could
 # not say why. Its programs differ in more than the second direction: LSTM and GRU were unrolled in Python, but the
@@ -433,7 +437,7 @@ for layers in (1, 2):
           f" both unrolled {static[bi_gru] / static[gru]:.1f}")  # fmt: skip
 
 # %% [markdown]
-# So the second direction explains a factor of two to three. The rest of the 5 does not appear here, and it could not:
+# So the second direction explains a factor of about two. The rest of the 5 does not appear here, and it could not:
 # on a processor the loop itself costs little beside the products in it. A GPU finishes such a small product in
 # microseconds, faster than the loop can decide whether to go on, push on a stack what the gradient will need, and start
 # the next; there the loop would set the pace. We have no GPU of that time to prove it, but nothing else of weight

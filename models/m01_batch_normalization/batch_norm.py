@@ -93,11 +93,12 @@ def fused_batch_norm(
     operation, read and write arrays of that size a dozen times. At these sizes time is memory traffic.
     """
     dense = x.shape.rank == 2
-    pixels = x[:, None, None, :] if dense else x  # the operation wants (batch, height, width, features)
+    # The operation wants (batch, height, width, features).
+    pixels = tf.reshape(x, [-1, 1, 1, x.shape[-1]]) if dense else x
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=pixels, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
     )
-    return (y[:, 0, 0, :] if dense else y), mean, variance
+    return (tf.reshape(y, tf.shape(x)) if dense else y), mean, variance
 
 
 def shared_batch_norm(

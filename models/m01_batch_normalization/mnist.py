@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,26 +106,24 @@ def batches(
     share, per_epoch = size // replicas, len(data.labels) // size
     if not per_epoch:
         raise Stop(f"--batch_size {size} is more than the {len(data.labels)} training images", code=2)
-    labels = data.labels.astype(np.int32)
+    labels = tf.constant(data.labels, tf.int32)
 
     def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines  # replicas that this process feeds
         offset = context.input_pipeline_id * local
 
-        def generate():
-            step, epoch = first_step, -1
-            while True:
-                if step // per_epoch != epoch:
-                    epoch = step // per_epoch
-                    order = np.random.default_rng((args.seed, epoch)).permutation(len(labels))
-                first = step % per_epoch * size
-                for replica in range(offset, offset + local):
-                    rows = order[first + replica * share : first + (replica + 1) * share]
-                    yield data.images[rows], labels[rows]
-                step += 1
+        def rows_of_epochs():
+            first = first_step % per_epoch  # of the steps of an epoch
+            for epoch in itertools.count(first_step // per_epoch):
+                order = np.random.default_rng((args.seed, epoch)).permutation(len(data.labels))
+                steps = order[: per_epoch * size].reshape(per_epoch, replicas, share)
+                yield steps[first:, offset : offset + local].reshape(-1, share)
+                first = 0
 
-        signature = (tf.TensorSpec((share, 28, 28), tf.uint8), tf.TensorSpec((share,), tf.int32))
-        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(8)
+        signature = tf.TensorSpec((None, share), tf.int64)
+        rows = tf.data.Dataset.from_generator(rows_of_epochs, output_signature=signature).unbatch()
+        images = tf.constant(data.images)
+        return rows.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen))).prefetch(8)
 
     return iter(strategy.distribute_datasets_from_function(pipeline))
 
