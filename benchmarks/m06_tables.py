@@ -10,7 +10,7 @@ from utils.lesson import RESULTS
 
 MODELS = {
     ("attention", True): "**encoder, attention, decoder**",
-    ("attention", False): "the same, `--no-constrain`",
+    ("attention", False): "`--no-constrain`",
     ("transformer", True): "`--model transformer`",
     ("transformer", False): "`--model transformer --no-constrain`",
 }
@@ -40,15 +40,17 @@ def quality_table() -> str:
         if "model" not in row:
             lines.append(f"| {name} | | | | {figures}")
             continue
-        minutes = result["trained"][name.split(",")[0]]["cpu_seconds"] / 60
+        trained = result["trained"][name.split(",")[0]]
+        minutes = "" if trained["first_step"] else f"{trained['cpu_seconds'] / 60:.1f}"
         search = "greedy" if row["beam"] == 1 else f"beam {row['beam']}"
         search += f", bigram model beside it, weight {row['bigram']:g}" if row["bigram"] else ""
         title = MODELS[row["model"], row["constrain"]]
-        lines.append(f"| {title} | {row['seed']} | {minutes:.1f} | {search} | {figures}")
+        lines.append(f"| {title} | {row['seed']} | {minutes} | {search} | {figures}")
+    resumed = any(trained["first_step"] for trained in result["trained"].values())
     return "\n".join(lines) + (
         f"\n\nCER: edit distance over hanzi alone, {result['pieces']:,} pieces of the test part; 95 %: bootstrap over "
         "the pieces. Core minutes: processor time of the whole training, reading of the text and validation "
-        f"included. {sentence(result['machine'])}.\n"
+        f"included{'; empty where it was interrupted' * resumed}. {sentence(result['machine'])}.\n"
     )
 
 

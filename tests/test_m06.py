@@ -322,7 +322,8 @@ def test_padding_changes_no_score(kind, constrain):
 
 @MODELS
 @BOTH
-def test_the_loss_leaves_out_padding_and_what_is_passed_through(kind, constrain):
+def test_the_loss_leaves_out_padding_and_what_need_not_be_written(kind, constrain):
+    """A constrained network is not asked for marks; one that writes freely must write them and stop."""
     made = small_network(kind, constrain)
     pieces = [Piece(("shi", "，", "bei"), ("十", "，", "被")), Piece(("wo", "shi"), ("我", "市"))]
 
@@ -336,7 +337,7 @@ def test_the_loss_leaves_out_padding_and_what_is_passed_through(kind, constrain)
     each = [sums([piece], len(piece.symbols)) for piece in pieces]
     both = sums(pieces, 9)
     np.testing.assert_allclose(both[0], sum(value[0] for value in each), rtol=1e-5)
-    assert both[2] == (2 + 2 if constrain else 2 + 1 + 2 + 1), "END counts where it must be written"
+    assert both[2] == (2 + 2 if constrain else 3 + 1 + 2 + 1), "mark and END count where they must be written"
     symbols, characters = SMALL.encode(pieces[1])
     expected = -log_probability(made, symbols, characters if constrain else [*characters, data.END])
     np.testing.assert_allclose(each[1][0], expected, rtol=1e-4)

@@ -27,8 +27,9 @@ def make_network(args: argparse.Namespace, vocabulary: Vocabulary) -> tf.Module:
 def wanted(network: tf.Module, symbols: tf.Tensor, characters: tf.Tensor, first_syllable: int):
     """What training asks for: `(rows, steps)` the characters before, the class to name, and whether it counts.
 
-    Padding and what is passed through do not count, nor does what cannot be named because training never saw it. A
-    constrained network names the number of a candidate, another one a character, and END after the last.
+    Padding does not count, nor does what cannot be named because training never saw it. A constrained network names
+    the number of a candidate, and is not asked for the marks that are passed through. Another one names a character;
+    it must write the marks, too, or it would lose its place at the first comma; and END after the last.
     """
     counts = (symbols >= first_syllable) & (characters != OTHER)
     if network.constrain:
@@ -36,6 +37,7 @@ def wanted(network: tf.Module, symbols: tf.Tensor, characters: tf.Tensor, first_
         target = tf.argmax(same, 2, output_type=tf.int32)
         counts &= tf.reduce_any(same, 2)
     else:
+        counts |= (symbols != PAD) & (symbols < first_syllable)
         column = tf.zeros_like(symbols[:, :1])
         symbols, characters = tf.concat([symbols, column], 1), tf.concat([characters, column], 1)
         ends = tf.math.count_nonzero(symbols, 1, dtype=tf.int32)[:, None] == tf.range(tf.shape(symbols)[1])
