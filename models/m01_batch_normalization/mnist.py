@@ -106,7 +106,8 @@ def batches(
     share, per_epoch = size // replicas, len(data.labels) // size
     if not per_epoch:
         raise Stop(f"--batch_size {size} is more than the {len(data.labels)} training images", code=2)
-    labels = tf.constant(data.labels, tf.int32)
+    with tf.device("CPU:0"):  # pipelines run there
+        images, labels = tf.constant(data.images), tf.constant(data.labels, tf.int32)
 
     def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines  # replicas that this process feeds
@@ -122,7 +123,6 @@ def batches(
 
         signature = tf.TensorSpec((None, share), tf.int64)
         rows = tf.data.Dataset.from_generator(rows_of_epochs, output_signature=signature).unbatch()
-        images = tf.constant(data.images)
         return rows.map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen))).prefetch(8)
 
     return iter(strategy.distribute_datasets_from_function(pipeline))
