@@ -26,7 +26,7 @@ def read(name: str) -> dict:
     """
     path = RESULTS / f"{name}.json"
     if not path.exists():
-        part = {"T_05_speed": "T_05", "T_05_products": "T_05"}.get(name, name)
+        part = "T_05" if name.startswith("T_05") else name
         raise ValueError(f"{path.name} is missing. Make it:  make bench B={part}")
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -117,12 +117,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     threads = {"one": 1, "all": THREADS}
     keys = list(itertools.product(WAYS, DTYPES, threads))
-    measuring = [sys.executable, ["--serve"]]
-    settings = lambda count: {"TF_NUM_INTRAOP_THREADS": str(count)}
-    with (
-        Peer("benchmarks.t05_products", *measuring, settings(1)) as alone,
-        Peer("benchmarks.t05_products", *measuring, settings(THREADS)) as together,
-    ):
+    process = lambda count: Peer(
+        "benchmarks.t05_products", sys.executable, ["--serve"], {"TF_NUM_INTRAOP_THREADS": str(count)}
+    )
+    with process(1) as alone, process(THREADS) as together:
         helpers = {"one": alone, "all": together}
         rows = {
             key: lambda name=key[0], dtype=key[1], helper=helpers[key[2]]: helper.seconds(f"{dtype} {name}")

@@ -13,10 +13,10 @@ import tensorflow as tf
 from layers import Seeds
 
 
-def product(a: tf.Tensor, b: tf.Tensor, dtype: tf.DType, **transpose: bool) -> tf.Tensor:
+def product(a: tf.Tensor, b: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """`a @ b` for `a` (…, n) and a matrix `b`, both rounded to `dtype`; the result is float32."""
     flat = tf.reshape(a, [-1, a.shape[-1]])
-    result = tf.cast(tf.matmul(tf.cast(flat, dtype), tf.cast(b, dtype), **transpose), tf.float32)
+    result = tf.cast(tf.matmul(tf.cast(flat, dtype), tf.cast(b, dtype)), tf.float32)
     return tf.reshape(result, tf.concat([tf.shape(a)[:-1], [result.shape[-1]]], 0))
 
 
@@ -101,9 +101,8 @@ def lstm(x: tf.Tensor, kernel, recurrent, bias, dtype: tf.DType = tf.float32) ->
                 tf.matmul(flat(values), tf.cast(dz, dtype), transpose_a=True), tf.float32
             )
             dx = tf.reshape(product(dz, tf.einsum("ij->ji", kernel), dtype), tf.shape(x))
-            d_bias = tf.matmul(tf.ones([1, tf.shape(dz)[0]]), dz)[
-                0
-            ]  # the sum of the rows, faster than reduce_sum
+            # The sum of the rows as a product: faster than tf.reduce_sum.
+            d_bias = tf.matmul(tf.ones([1, tf.shape(dz)[0]]), dz)[0]
             return dx, summed(x), summed(before(h_all)), d_bias
 
         return h_all, gradient
